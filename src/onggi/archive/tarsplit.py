@@ -1,0 +1,259 @@
+"""tar-split: what of an archive is not file content, so that it can be put together again.
+
+A stream of JSON objects, one a line, in the order of the archive::
+
+    {"type":2,"payload":"<base64>","position":0}                          segment: raw bytes
+    {"type":1,"name":"bin/sh","size":5,"payload":"<base64>","position":1}  file: the content of a path
+
+``name`` and ``size`` are left out when empty or 0. ``payload`` of a file with content
+is its CRC-64/ISO, 8 bytes big endian; else null. A name that is not UTF-8 stands in
+``name_raw``, base64, instead. Docker keeps the stream gzip-ed as ``tar-split.json.gz``.
+
+The bytes written equal those of vbatts/tar-split for every archive that it can put
+together again. Where it cannot, ours differ so that they can, and its reader (Docker's
+``save`` and ``push``) can too:
+
+* A sparse member's blocks are written as segments and its file entry has no size; the
+  file on disk is the expanded content, which is not in the archive.
+* A member without a data section (a hard link with a size, say) has no size.
+* Padding cut off by the end of the stream is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from onggi.archive.crc64 import crc64
+from onggi.archive.tar_format import clean_path
+from onggi.errors import DataLoss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from onggi.archive.tar_format import Member
+
+__all__ = [
+    "ContentMismatch",
+    "DuplicatePath",
+    "FileEntry",
+    "InvalidTarSplit",
+    "Segment",
+    "TarSplitWriter",
+    "TarSplitReader",
+    "assemble",
+]
+
+FLUSH_SIZE = 1 << 17
+"""Bytes of JSON gathered before they are written: few calls, little memory."""
+
+LINE_LIMIT = 64 << 20
+"""Bytes of one line that are read. Writers cut trailing bytes at 1 MiB, headers stay far below it;
+tar-split before 0.11 wrote all trailing bytes as one segment."""
+
+COPY_PIECE = 1 << 20
+"""Bytes of a file read at once when an archive is put together."""
+
+_PLAIN_NAME = re.compile(rb"[ !#-%'-;=?-\[\]-~]+")
+_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+class DuplicatePath(DataLoss):
+    """Two members of one archive have the same cleaned name; Docker refuses such a layer."""
+
+    def __init__(self, name: bytes) -> None:
+        super().__init__(f"duplicates of file paths not supported: {_printable(name)}")
+        self.name = name
+
+
+class InvalidTarSplit(DataLoss):
+    """The tar-split stream is damaged."""
+
+    def __init__(self, cause: str, *, line: int) -> None:
+        super().__init__(f"read tar-split: line {line}: {cause}")
+        self.line = line
+
+
+class ContentMismatch(DataLoss):
+    """A file is no longer what it was when the layer was unpacked."""
+
+    def __init__(self, name: bytes) -> None:
+        super().__init__(f'file integrity checksum failed for "{_printable(name)}"')
+        self.name = name
+
+
+class Segment(NamedTuple):
+    """Raw bytes of the archive."""
+
+    payload: bytes
+
+
+class FileEntry(NamedTuple):
+    """A member; its content stands here in the archive. ``crc`` is None where ``size`` is 0."""
+
+    name: bytes
+    size: int
+    crc: int | None
+
+
+class TarSplitWriter:
+    """Writes the tar-split stream of the archive that it observes.
+
+    ``out`` takes plain JSON lines (see :func:`compressing`); it stays open. Duplicate
+    names are refused before the content is read, as Docker's own packer refuses them.
+    With ``trailing_empty_segment`` the stream ends as that of tar-split 0.11.2–0.11.4
+    (Docker 20.10 to 24).
+
+    Raises (while the archive is read):
+        DuplicatePath: two members have the same cleaned name.
+    """
+
+    def __init__(self, out: BinaryIO, *, trailing_empty_segment: bool = False) -> None:
+        self._out = out
+        self._trailing_empty_segment = trailing_empty_segment
+        self._lines: list[bytes] = []
+        self._gathered = 0
+        self._position = 0
+        self._crc = 0
+        self._seen: set[bytes] = set()
+
+    def segment(self, data: bytes) -> None:
+        """Raw bytes of the archive."""
+        self._add(b'{"type":2,"payload":"%b","position":%d}\n' % (b2a_base64(data, newline=False), self._position))
+
+    def begin(self, member: Member) -> None:
+        """A member starts; its name must be new."""
+        name = clean_path(member.name)
+        seen = self._seen
+        if name in seen:
+            raise DuplicatePath(member.name)
+        seen.add(name)
+        self._crc = 0
+
+    def content(self, piece: bytes | memoryview) -> None:
+        """A piece of the member's content."""
+        self._crc = crc64(piece, self._crc)
+
+    def finish(self, member: Member) -> None:
+        """The member is complete."""
+        name = member.name
+        if _PLAIN_NAME.fullmatch(name):
+            field = b'"name":"%b",' % name
+        else:
+            field = _name_field(name)
+        if member.size and member.sparse is None:
+            crc = b2a_base64(self._crc.to_bytes(8, "big"), newline=False)
+            line = b'{"type":1,%b"size":%d,"payload":"%b","position":%d}\n' % (field, member.size, crc, self._position)
+        else:
+            line = b'{"type":1,%b"payload":null,"position":%d}\n' % (field, self._position)
+        self._add(line)
+
+    def end(self) -> None:
+        """The archive is complete: write what is gathered."""
+        if self._trailing_empty_segment:
+            self.segment(b"")
+        self._flush()
+
+    def _add(self, line: bytes) -> None:
+        self._position += 1
+        self._lines.append(line)
+        self._gathered += len(line)
+        if self._gathered >= FLUSH_SIZE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._out.write(b"".join(self._lines))
+        self._lines.clear()
+        self._gathered = 0
+
+
+def _name_field(name: bytes) -> bytes:
+    """The name as Go's ``encoding/json`` writes it, HTML characters escaped."""
+    if not name:
+        return b""
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        return b'"name_raw":"%b",' % b2a_base64(name, newline=False)
+    return b'"name":%b,' % json.dumps(text, ensure_ascii=False).translate(_ESCAPES).encode()
+
+
+def _printable(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
+
+
+class TarSplitReader:
+    """Entries of a plain (inflated) tar-split stream, in order, once.
+
+    Raises (while iterating):
+        InvalidTarSplit: a line is no entry, or positions are out of order.
+    """
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+
+    def __iter__(self) -> Iterator[Segment | FileEntry]:
+        number = 0
+        while line := self._source.readline(LINE_LIMIT):
+            number += 1
+            if line != b"\n":
+                yield _parse_line(line, number)
+
+
+def _parse_line(line: bytes, number: int) -> Segment | FileEntry:
+    try:
+        entry = json.loads(line)
+        payload = a2b_base64(entry.get("payload") or "")
+        if entry["type"] == 2:
+            return Segment(payload)
+        if entry["type"] == 1:
+            return _file_entry(entry, payload)
+    except (ValueError, KeyError, TypeError, AttributeError, Base64Error) as error:
+        raise InvalidTarSplit(str(error), line=number) from None
+    raise InvalidTarSplit(f"unknown entry type {entry['type']}", line=number)
+
+
+def _file_entry(entry: dict[str, object], payload: bytes) -> FileEntry:
+    raw = entry.get("name_raw")
+    name = a2b_base64(str(raw)) if raw else str(entry.get("name", "")).encode()
+    size = entry.get("size", 0)
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"bad size {size!r}")
+    return FileEntry(name, size, int.from_bytes(payload, "big") if size else None)
+
+
+def assemble(
+    entries: Iterable[Segment | FileEntry], open_member: Callable[[bytes, int], BinaryIO]
+) -> Iterator[bytes]:
+    """The archive's bytes, put together from its tar-split and the files of the layer.
+
+    ``open_member(name, size)`` opens the content of a member by its verbatim name; the
+    file is closed here. The caller hashes the result against the diffID.
+
+    Raises (while iterating):
+        ContentMismatch: a file's size or CRC is not the recorded one.
+        Whatever ``open_member`` raises.
+    """
+    for entry in entries:
+        if isinstance(entry, Segment):
+            if entry.payload:
+                yield entry.payload
+        elif entry.size:
+            with open_member(entry.name, entry.size) as file:
+                yield from _checked_content(entry, file)
+
+
+def _checked_content(entry: FileEntry, file: BinaryIO) -> Iterator[bytes]:
+    """Exactly the recorded bytes; more or fewer are a mismatch."""
+    crc = size = 0
+    while piece := file.read(min(COPY_PIECE, entry.size - size + 1)):
+        size += len(piece)
+        if size > entry.size:
+            raise ContentMismatch(entry.name)
+        crc = crc64(piece, crc)
+        yield piece
+    if size != entry.size or crc != entry.crc:
+        raise ContentMismatch(entry.name)

@@ -1,0 +1,1 @@
+"""What Linux offers and Python does not: the only ctypes of the house, one small module a subject."""

@@ -1,0 +1,1 @@
+"""Directory trees of layers: apply an archive to one, measure one, mark what is deleted."""
