@@ -1,0 +1,63 @@
+"""The helper process: a small warm interpreter that forks one worker a layer.
+
+A library cannot promise to fork before its caller has threads, so the engine starts this
+module in a process of its own (``python -I -S``, single-threaded) and asks it for workers
+over a ``SOCK_SEQPACKET`` pair. A request is one JSON object with descriptors attached
+(``SCM_RIGHTS``); the first descriptor is the worker's control socket, by which it reports
+(worker.py). A fork of this process costs 1–2 ms; a new interpreter costs fifty.
+
+The helper ends when the engine's end of the socket closes; its workers die with it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+
+from onggi.drivers import worker
+from onggi.linux.process import set_parent_death_signal
+
+__all__ = ["main"]
+
+# Bytes of one request, and descriptors it may carry.
+MAX_REQUEST_BYTES = 16 * 1024
+MAX_DESCRIPTORS = 8
+
+
+def main(fd: int) -> None:
+    """Serve requests on descriptor ``fd`` until it is closed at the other end."""
+    # Ctrl-C reaches the whole foreground group; only the engine decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    worker.preload()
+    gc.collect()
+    gc.freeze()
+    requests = socket.socket(fileno=fd)
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST_BYTES, MAX_DESCRIPTORS)
+        if not data:
+            return
+        if os.fork() == 0:
+            requests.close()
+            _become_worker(json.loads(data), descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _become_worker(request: dict[str, object], descriptors: list[int]) -> None:
+    """Never returns."""
+    status = 1
+    try:
+        set_parent_death_signal(signal.SIGKILL)
+        worker.run(request, descriptors)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,302 @@
+"""Docker's overlay2: one directory a layer, stacked by the kernel's overlay file system.
+
+::
+
+    R/overlay2/
+    ├── l/<link>              → ../<cache-id>/diff     short names, so that more layers fit a mount
+    └── <cache-id>/           0710
+        ├── diff/             0755  the layer's files; whiteouts are char devices 0:0
+        ├── link              0644  <link>, 26 characters
+        ├── lower             0644  l/<parent's link>[:<parent's lower>]    (not at the base)
+        ├── work/             0700                                          (not at the base)
+        └── committed         0600  empty: somebody was built on this one
+
+A layer is staged under ``onggi/staging`` and renamed into place whole; Docker builds it in
+place. Nothing refers to it before its layerdb entry exists, so a crash leaves garbage that
+:meth:`Overlay2.remove` clears (docker-engine §4.5, §4.6).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from onggi.errors import DataLoss, FailedPrecondition, InvalidArgument
+from onggi.linux import filesystem
+from onggi.linux.mount import overlay_mount
+from onggi.oci.digest import CacheID, LinkID
+from onggi.store.atomic import make_directory, read_optional, stage_file, sync_directory
+
+__all__ = ["DamagedLayer", "NeedsRoot", "Overlay2", "StagedLayer"]
+
+_LINK = re.compile(r"[A-Z2-7]{26}")
+# Docker refuses deeper chains when it registers a layer.
+MAX_DEPTH = 125
+# File systems on which an overlay's upper directory does not work.
+_REFUSED_FILESYSTEMS = frozenset({"aufs", "ecryptfs", "nfs", "overlayfs", "zfs"})
+
+
+class NeedsRoot(FailedPrecondition):
+    """overlay2 keeps true owners and devices, which needs root."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "storage driver overlay2 needs root",
+            hint="run as root; inspecting registries (onggi remote) and 'pull --plan' work without",
+        )
+
+
+class DamagedLayer(DataLoss):
+    """A layer's directory lacks what overlay2 needs of it."""
+
+    def __init__(self, cache_id: str, reason: str) -> None:
+        super().__init__(f"layer directory {cache_id}: {reason}", hint="pull the image again: the layer is made anew")
+        self.cache_id = cache_id
+
+
+@dataclass(frozen=True, slots=True)
+class StagedLayer:
+    """A layer on its way: ``directory`` holds what becomes ``R/overlay2/<cache_id>``."""
+
+    cache_id: CacheID
+    link: LinkID
+    directory: Path
+
+    @property
+    def diff(self) -> Path:
+        """Where its files are being unpacked."""
+        return self.directory / "diff"
+
+
+class Overlay2:
+    """The overlay2 directories of one data root."""
+
+    name = "overlay2"
+    max_depth = MAX_DEPTH
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def check_host(self) -> None:
+        """Raise when this process or file system cannot keep overlay2 layers."""
+        if os.geteuid() != 0:
+            raise NeedsRoot
+        backing = filesystem.statfs_type(str(self._existing_parent()))
+        if backing in _REFUSED_FILESYSTEMS:
+            raise FailedPrecondition(
+                f"storage driver overlay2 is not supported over {backing} ({self._home})",
+                hint="put the data root on ext4 or xfs: --data-root",
+            )
+
+    def _existing_parent(self) -> Path:
+        path = self._home
+        while not path.exists() and path != path.parent:
+            path = path.parent
+        return path
+
+    def prepare(self) -> None:
+        """Make the driver's own directories."""
+        make_directory(self._home, 0o710)
+        make_directory(self._home / "l", 0o700)
+
+    def status(self) -> list[tuple[str, str]]:
+        """Docker's ``DriverStatus`` pairs."""
+        return [
+            ("Backing Filesystem", filesystem.statfs_type(str(self._existing_parent()))),
+            ("Supports d_type", "true"),
+            ("Native Overlay Diff", "true" if not _redirect_dir() else "false"),
+        ]
+
+    # --- making ---------------------------------------------------------------------------
+
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> StagedLayer:
+        """Lay out an empty layer in ``directory`` (which must not exist)."""
+        os.mkdir(directory, 0o710)
+        os.chmod(directory, 0o710)
+        make_directory(directory / "diff", 0o755)
+        if not base:
+            make_directory(directory / "work", 0o700)
+        _write(directory / "link", link, 0o644)
+        return StagedLayer(cache_id, link, directory)
+
+    def install(self, staged: StagedLayer, parent: CacheID | None) -> None:
+        """Move a staged layer into place and mark its parent ``committed``; not yet durable."""
+        if parent is not None:
+            _write(staged.directory / "lower", self._lower_for_child(parent), 0o644)
+            self._mark_committed(parent)
+        target = self.path(staged.cache_id)
+        if target.exists():
+            self._replace(target, staged.directory)
+        else:
+            os.rename(staged.directory, target)
+        self._make_link(staged.link, staged.cache_id)
+
+    def _replace(self, target: Path, fresh: Path) -> None:
+        """Swap a damaged directory of the same cache-id for a fresh one; ``committed`` is kept."""
+        if (target / "committed").exists():
+            _write(fresh / "committed", "", 0o600)
+        filesystem.renameat2_exchange(os.fsencode(fresh), os.fsencode(target))
+        shutil.rmtree(fresh)
+
+    def _lower_for_child(self, parent: CacheID) -> str:
+        lower = f"l/{self.link(parent)}"
+        above = self._lower(parent)
+        return f"{lower}:{above}" if above else lower
+
+    def _mark_committed(self, cache_id: CacheID) -> None:
+        marker = self.path(cache_id) / "committed"
+        if not marker.exists():
+            _write(marker, "", 0o600)
+
+    def _make_link(self, link: LinkID, cache_id: CacheID) -> None:
+        path = self._home / "l" / link
+        target = f"../{cache_id}/diff"
+        try:
+            os.symlink(target, path)
+        except FileExistsError:
+            if os.readlink(path) != target:
+                os.unlink(path)
+                os.symlink(target, path)
+
+    # --- looking --------------------------------------------------------------------------
+
+    def path(self, cache_id: CacheID) -> Path:
+        """The layer's directory."""
+        return self._home / cache_id
+
+    def diff_path(self, cache_id: CacheID) -> Path:
+        """The directory with the layer's files."""
+        return self._home / cache_id / "diff"
+
+    def link(self, cache_id: CacheID) -> LinkID:
+        """The short name of a layer. Raises DamagedLayer."""
+        text = (read_optional(self.path(cache_id) / "link") or b"").decode("ascii", "replace").strip()
+        if not _LINK.fullmatch(text):
+            raise DamagedLayer(cache_id, "its link file is missing or empty")
+        return LinkID(text)
+
+    def _lower(self, cache_id: CacheID) -> str:
+        return (read_optional(self.path(cache_id) / "lower") or b"").decode("ascii", "replace").strip()
+
+    def damage(self, cache_id: CacheID, parent: CacheID | None) -> str:
+        """What makes a layer unusable, or an empty string."""
+        if not self.diff_path(cache_id).is_dir():
+            return "its directory is gone"
+        try:
+            target = os.readlink(self._home / "l" / self.link(cache_id))
+            expected = "" if parent is None else self._lower_for_child(parent)
+        except DamagedLayer as error:
+            return error.message
+        except OSError:
+            return "its short name under l/ is missing"
+        if target != f"../{cache_id}/diff":
+            return "its short name under l/ leads elsewhere"
+        if self._lower(cache_id) != expected:
+            return "its lower file does not name its parents"
+        return ""
+
+    def expected_link(self, cache_id: CacheID, children: list[CacheID]) -> LinkID:
+        """The short name that existing children of a damaged layer use for it, else a new one."""
+        for child in children:
+            name = self._lower(child).split(":")[0].removeprefix("l/")
+            if _LINK.fullmatch(name):
+                return LinkID(name)
+        try:
+            return self.link(cache_id)
+        except DamagedLayer:
+            return LinkID.random()
+
+    def cache_ids(self) -> list[CacheID]:
+        """Every layer directory there is, containers' included; sorted."""
+        try:
+            names = os.listdir(self._home)
+        except FileNotFoundError:
+            return []
+        return sorted(CacheID(name) for name in names if name != "l" and not name.startswith("."))
+
+    def graph_data(self, cache_id: CacheID) -> dict[str, str]:
+        """Docker's ``GraphDriver.Data``: absolute directories, uppermost lower first."""
+        base = self.path(cache_id)
+        data = {
+            "MergedDir": str(base / "merged"),
+            "UpperDir": str(base / "diff"),
+            "WorkDir": str(base / "work"),
+        }
+        lowers = [str(path) for path in self.lowers(cache_id)]
+        return {"LowerDir": ":".join(lowers), **data} if lowers else data
+
+    def lowers(self, cache_id: CacheID) -> list[Path]:
+        """Directories below a layer, uppermost first, by way of its ``lower`` file."""
+        names = [name for name in self._lower(cache_id).split(":") if name]
+        return [self._resolve(cache_id, name) for name in names]
+
+    def _resolve(self, cache_id: CacheID, name: str) -> Path:
+        try:
+            return Path(os.path.normpath(self._home / "l" / os.readlink(self._home / name)))
+        except OSError as error:
+            raise DamagedLayer(cache_id, f"its lower {name} is missing") from error
+
+    def mount(self, cache_id: CacheID, target: Path) -> None:
+        """Mount the stack that ends in ``cache_id`` read-only on ``target``."""
+        stack = [self.diff_path(cache_id), *self.lowers(cache_id)]
+        for path in stack:
+            if not path.is_dir():
+                raise DamagedLayer(path.parent.name, "its directory is gone")
+        overlay_mount(target, stack)
+
+    # --- removing -------------------------------------------------------------------------
+
+    def remove(self, cache_id: CacheID) -> None:
+        """Delete a layer's directory and short name; what is gone already is no error."""
+        if not re.fullmatch(r"[0-9a-f]{64}(-init)?", cache_id):
+            raise InvalidArgument(f"remove layer: {cache_id!r} is no cache-id")
+        link = (read_optional(self.path(cache_id) / "link") or b"").decode("ascii", "replace").strip()
+        if _LINK.fullmatch(link):
+            _unlink(self._home / "l" / link)
+        try:
+            shutil.rmtree(self.path(cache_id))
+        except FileNotFoundError:
+            return
+
+    def orphan_links(self) -> list[str]:
+        """Short names that lead nowhere."""
+        directory = self._home / "l"
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if not (directory / name).exists())
+
+    def remove_link(self, link: str) -> None:
+        """Delete a short name."""
+        _unlink(self._home / "l" / link)
+
+    def sync(self) -> None:
+        """Flush everything written so far to this file system, data before names."""
+        fd = os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            filesystem.syncfs(fd)
+        finally:
+            os.close(fd)
+
+    def sync_names(self) -> None:
+        """Flush the directories after a removal."""
+        sync_directory(self._home)
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    stage_file(path, text.encode("ascii"), mode)
+
+
+def _unlink(path: Path) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def _redirect_dir() -> bool:
+    return (read_optional("/sys/module/overlay/parameters/redirect_dir") or b"").strip() == b"Y"

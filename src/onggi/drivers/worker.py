@@ -1,0 +1,239 @@
+"""One layer in a process of its own: read the growing blob, inflate, hash, unpack.
+
+Three lanes run side by side: the engine receives the blob into a file and says how far it
+is; a thread here inflates and hashes (both release the GIL); this thread parses the tar
+and writes the tree, inside a chroot of the layer's directory when it may.
+
+The control socket carries packets, one letter first:
+
+==========  ==========  ==============================================================
+engine →    ``N`` <q    so many bytes of the blob are in the file
+engine →    ``E`` <q    the blob is complete with so many bytes
+worker →    ``P`` <q    so many bytes of the blob are consumed
+worker →    ``R`` JSON  done: ``{"diff_id", "size", "members"}``
+worker →    ``X`` JSON  failed: ``{"kind", "message", "hint", "errno"}``
+==========  ==========  ==============================================================
+
+The engine's end closing means: stop, nobody wants this layer any more.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+
+from onggi import errors
+from onggi.archive import compression, crc64, tar, tarsplit
+from onggi.linux.process import drop_capabilities
+from onggi.tree import apply
+
+__all__ = ["NUMBER", "preload", "run"]
+
+NUMBER = struct.Struct("<cq")
+
+# Bytes read from the blob at once: large enough that inflate runs without the GIL, small
+# enough that a small layer starts early.
+_READ_BYTES = 256 * 1024
+# Pieces of at most 1 MiB that may wait between the inflating and the writing thread.
+_QUEUE_PIECES = 8
+# What unpacking as root needs: owners, modes, devices, file capabilities, trusted.* xattrs.
+_CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_MKNOD",
+    "CAP_SETFCAP",
+    "CAP_SYS_ADMIN",
+)
+
+
+class _Abandoned(Exception):
+    """The engine has closed the control socket."""
+
+
+def preload() -> None:
+    """Import before the first fork what every worker needs."""
+    compression.preload()
+    crc64.crc64(b"")
+
+
+def run(request: dict[str, object], descriptors: list[int]) -> None:
+    """Do what ``request`` says and report on the control socket, the first descriptor."""
+    gc.disable()
+    control = socket.socket(fileno=descriptors[0])
+    job = _JOBS[str(request["job"])]
+    try:
+        result = job(request, control, descriptors[1:])
+        control.send(b"R" + json.dumps(result).encode())
+    except (_Abandoned, BrokenPipeError, ConnectionResetError):
+        return
+    except BaseException as error:
+        control.send(b"X" + json.dumps(_describe(error)).encode())
+
+
+def _describe(error: BaseException) -> dict[str, object]:
+    kind = next((base.__name__ for base in type(error).__mro__ if base.__name__ in errors.__dict__), "")
+    return {
+        "kind": kind,
+        "message": str(error) or type(error).__name__,
+        "hint": getattr(error, "hint", ""),
+        "errno": getattr(error, "errno", None) or 0,
+    }
+
+
+def _unpack(request: dict[str, object], control: socket.socket, descriptors: list[int]) -> dict[str, object]:
+    """Overlay2's layer: the tree into directory ``root``, tar-split into file ``split``.
+
+    The staging lease is only kept open: as long as this process lives, nobody clears its directory.
+    """
+    blob, root, split, _lease = descriptors
+    stream = _Stream(_Follower(control, blob))
+    _confine(root)
+    with tarsplit.gzip_writer(split) as out:
+        writer = tarsplit.TarSplitWriter(out, trailing_empty_segment=bool(request["trailing_empty_segment"]))
+        applied = apply.apply_layer(tar.TarReader(stream, observer=writer), root)
+    stream.finish()
+    return {"diff_id": stream.diff_id, "size": applied.size_bytes, "members": applied.members}
+
+
+def _hash_only(request: dict[str, object], control: socket.socket, descriptors: list[int]) -> dict[str, object]:
+    """No files: which diffID has this blob? Asked when the layer itself is there already."""
+    stream = _Stream(_Follower(control, descriptors[0]))
+    for _ in stream:
+        pass
+    stream.finish()
+    return {"diff_id": stream.diff_id, "size": 0, "members": 0}
+
+
+_JOBS: dict[str, Callable[[dict[str, object], socket.socket, list[int]], dict[str, object]]] = {
+    "unpack": _unpack,
+    "hash": _hash_only,
+}
+
+
+def _confine(root: int) -> None:
+    """Let this process see the layer's directory and nothing else, with the rights it needs.
+
+    The directory descriptors of ``tree`` already keep every member inside; this is the
+    second wall. No module may be imported behind it: the import path would be resolved in
+    a tree that a stranger wrote.
+    """
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+    sys.meta_path.clear()
+    os.umask(0)
+    if os.geteuid() == 0:
+        os.fchdir(root)
+        try:
+            os.chroot(".")
+        except PermissionError:
+            pass
+        drop_capabilities(_CAPABILITIES)
+
+
+class _Follower:
+    """Reads a blob that is still growing; iterates pieces of at most ``_READ_BYTES``."""
+
+    def __init__(self, control: socket.socket, blob: int) -> None:
+        self._control = control
+        self._blob = blob
+        self._available = 0
+        self._complete = False
+        self._position = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            while self._position == self._available:
+                if self._complete:
+                    return
+                self._listen()
+            length = min(_READ_BYTES, self._available - self._position)
+            piece = os.pread(self._blob, length, self._position)
+            if not piece:
+                raise _Abandoned
+            self._position += len(piece)
+            self._report()
+            yield piece
+
+    def _listen(self) -> None:
+        packet = self._control.recv(16)
+        if not packet:
+            raise _Abandoned
+        letter, self._available = NUMBER.unpack(packet)
+        self._complete = letter == b"E"
+
+    def _report(self) -> None:
+        try:
+            self._control.send(NUMBER.pack(b"P", self._position), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass
+
+
+class _Stream:
+    """The uncompressed tar as pieces; inflated and hashed one thread ahead of the reader."""
+
+    def __init__(self, source: _Follower) -> None:
+        pieces = iter(source)
+        first = next(pieces, b"")
+        compression.load(compression.sniff(first))
+        self._pieces = compression.decompressed(_chain(first, pieces))
+        self._hash = sha256()
+        self._queue: deque[bytes | memoryview | BaseException | None] = deque()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._inflate, daemon=True)
+        self._thread.start()
+
+    def _inflate(self) -> None:
+        end: BaseException | None = None
+        try:
+            for piece in self._pieces:
+                self._hash.update(piece)
+                self._put(piece)
+        except BaseException as error:
+            end = error
+        self._put(end)
+
+    def _put(self, item: bytes | memoryview | BaseException | None) -> None:
+        with self._changed:
+            while len(self._queue) >= _QUEUE_PIECES:
+                self._changed.wait()
+            self._queue.append(item)
+            self._changed.notify()
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        while True:
+            with self._changed:
+                while not self._queue:
+                    self._changed.wait()
+                item = self._queue.popleft()
+                self._changed.notify()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                return
+            yield item
+
+    def finish(self) -> None:
+        """Wait for the inflating thread; call after the last piece."""
+        self._thread.join()
+
+    @property
+    def diff_id(self) -> str:
+        """sha256 of every byte of the stream; whole only after :meth:`finish`."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    if first:
+        yield first
+    yield from rest

@@ -1,0 +1,1 @@
+"""The verbs. :class:`onggi.engine.engine.Engine` is the composition root."""

@@ -1,0 +1,49 @@
+"""What the store must know of containers: who stands on which image.
+
+Containers are kept in Docker's files (``containers/<id>/config.v2.json``), whoever made
+them; they are only read here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from onggi.oci.digest import ImageID
+from onggi.store.atomic import read_optional
+from onggi.store.layout import Layout
+
+__all__ = ["KnownContainer", "known_containers"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownContainer:
+    """A container of this data root, running or not."""
+
+    id: str
+    image_id: ImageID
+    running: bool
+
+    @property
+    def short_id(self) -> str:
+        """Docker's 12 digits."""
+        return self.id[:12]
+
+
+def known_containers(layout: Layout) -> Iterator[KnownContainer]:
+    """Every container whose config can be read, sorted by id."""
+    directory = layout.root / "containers"
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return
+    for name in names:
+        data = read_optional(directory / name / "config.v2.json")
+        try:
+            document = json.loads(data or b"")
+            state = document["State"]
+            yield KnownContainer(document["ID"], ImageID(document["Image"]), bool(state["Running"]))
+        except (ValueError, KeyError, TypeError):
+            continue

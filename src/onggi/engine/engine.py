@@ -1,0 +1,116 @@
+"""The composition root: one engine on one data root."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from onggi.config import Config
+from onggi.drivers.workers import Workers
+from onggi.engine.core import Core
+
+if TYPE_CHECKING:
+    from onggi.engine.auth import Auth
+    from onggi.engine.events import Events
+    from onggi.engine.explain import Explanation
+    from onggi.engine.images import Images
+    from onggi.engine.mounts import Mounts
+    from onggi.engine.remote import Remote
+    from onggi.engine.system import System
+    from onggi.registry.client import RegistryClient
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """A data root and everything that can be done with it.
+
+    Made by :func:`onggi.open`. Thread-safe. Rooms are opened when they are first used, so
+    that looking at images imports no network code. Close it, or use it as a context
+    manager, to end its helper process.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._core = Core.open(config)
+        self._workers = Workers()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the helper process and the kept-alive connections."""
+        self._workers.close()
+        client = self.__dict__.pop("_client", None)
+        if client is not None:
+            client.close()
+
+    @cached_property
+    def images(self) -> Images:
+        """Pull, list, get, tag, remove, prune."""
+        from onggi.engine.images import Images
+
+        return Images(self._core, lambda: self._client, self._workers)
+
+    @cached_property
+    def mounts(self) -> Mounts:
+        """Images mounted by hand."""
+        from onggi.engine.mounts import Mounts
+
+        return Mounts(self._core)
+
+    @cached_property
+    def remote(self) -> Remote:
+        """Registries, looked at without pulling."""
+        from onggi.engine.remote import Remote
+
+        return Remote(self.config, lambda: self._client)
+
+    @cached_property
+    def events(self) -> Events:
+        """What happened, and what happens."""
+        from onggi.engine.events import Events
+
+        return Events(self._core)
+
+    @cached_property
+    def system(self) -> System:
+        """Information, disk usage, health."""
+        from onggi.engine.system import System
+
+        return System(self._core, lambda: self.auth)
+
+    @cached_property
+    def auth(self) -> Auth:
+        """Logins."""
+        from onggi.engine.auth import Auth
+
+        return Auth(self.config, lambda: self._client)
+
+    def explain(self, text: str) -> Explanation:
+        """What an id, a prefix of one, a name or a path in the data root is. Raises NotFound, Ambiguous."""
+        from onggi.engine.explain import explain
+
+        return explain(self._core, text)
+
+    def explain_all(self, text: str) -> list[Explanation]:
+        """Everything that ``text`` can mean."""
+        from onggi.engine.explain import explain_all
+
+        return explain_all(self._core, text)
+
+    @cached_property
+    def _client(self) -> RegistryClient:
+        from onggi.registry.client import RegistryClient
+        from onggi.registry.credentials import Keychain
+
+        return RegistryClient(self.config, Keychain(self.config.docker_config_dir))

@@ -1,0 +1,248 @@
+"""The verbs on images."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from onggi.cancel import CancelToken
+from onggi.engine.core import Core
+from onggi.engine.filters import Filters, compile_filters
+from onggi.engine.image import Image
+from onggi.engine.names import find_image
+from onggi.engine.removal import PruneReport, Removal, Removed
+from onggi.errors import InvalidArgument
+from onggi.oci.digest import ImageID
+from onggi.oci.platform import Platform
+from onggi.oci.reference import Reference
+from onggi.oci.timestamps import format_ns
+from onggi.progress import Message, ProgressSink, discard
+
+if TYPE_CHECKING:
+    from onggi.drivers.workers import Workers
+    from onggi.engine.operation import PullOperation
+    from onggi.registry.client import RegistryClient
+    from onggi.transfer.plan import PullPlan
+    from onggi.transfer.pull import Puller, PullOptions
+
+__all__ = ["DigestTag", "Images"]
+
+_LIST_FILTERS = ("before", "dangling", "label", "reference", "since", "until")
+_PRUNE_FILTERS = ("dangling", "label", "label!", "until")
+
+
+class DigestTag(InvalidArgument):
+    """A digest is not given, it is computed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "refusing to create a tag with a digest reference", hint="give the new name a tag, not a digest"
+        )
+
+
+class Images:
+    """The images of an engine: ``engine.images``."""
+
+    def __init__(self, core: Core, client: Callable[[], RegistryClient], workers: Workers) -> None:
+        self._core = core
+        self._client = client
+        self._workers = workers
+
+    # --- looking --------------------------------------------------------------------------
+
+    def list(self, *, all: bool = False, filters: Filters | None = None) -> list[Image]:
+        """Images, newest first; intermediate ones (no name, but children) only with ``all``."""
+        names = self._core.tags.snapshot().by_image()
+        parents = self._parents()
+        matches = compile_filters(
+            filters or {}, _LIST_FILTERS, self.get, lambda image: image.id in parents
+        )
+        found = []
+        for image_id, config in self._core.images.images():
+            image = Image(self._core, image_id, config)
+            image.__dict__["references"] = names.get(image_id, [])
+            if (all or image.references or image_id not in parents) and matches(image):
+                found.append(image)
+        found.sort(key=lambda image: image.created_at or float("-inf"), reverse=True)
+        return found
+
+    def _parents(self) -> set[ImageID]:
+        parents = (self._core.images.parent(image_id) for image_id in self._core.images.ids())
+        return {parent for parent in parents if parent is not None}
+
+    def get(self, name: str) -> Image:
+        """One image by name, digest, id or id prefix. Raises ImageNotFound."""
+        image_id = find_image(self._core, name)
+        return Image(self._core, image_id, self._core.images.get(image_id))
+
+    def __iter__(self) -> Iterator[Image]:
+        return iter(self.list())
+
+    # --- pulling --------------------------------------------------------------------------
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        progress: ProgressSink = discard,
+        cancel: CancelToken | None = None,
+        timeout_s: float | None = None,
+        limit_rate_bytes_per_s: int | None = None,
+        max_concurrent_downloads: int | None = None,
+    ) -> Image:
+        """Pull one image; without tag and digest that is ``latest``.
+
+        ``progress`` gets typed events from several threads, one at a time. ``timeout_s`` is
+        for the whole pull; ``cancel`` stops it early, and what was received is kept. Raises
+        the registry's errors (NotFound, Unauthorized, Forbidden, ResourceExhausted,
+        Unavailable), DataLoss for wrong bytes, and those of the store.
+        """
+        token = cancel or CancelToken(timeout_s)
+        options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads)
+        parsed = Reference.parse(reference, self._core.config.compat).tagged()
+        image_id = self._pull_one(parsed, options, progress, token, parsed)
+        return self.get(image_id)
+
+    def pull_all(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        progress: ProgressSink = discard,
+        cancel: CancelToken | None = None,
+        timeout_s: float | None = None,
+        limit_rate_bytes_per_s: int | None = None,
+        max_concurrent_downloads: int | None = None,
+    ) -> list[Image]:
+        """Pull every tag of a repository, in the registry's order."""
+        token = cancel or CancelToken(timeout_s)
+        options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads)
+        parsed = Reference.parse(name, self._core.config.compat)
+        if parsed.tag is not None or parsed.digest is not None:
+            raise InvalidArgument("tag can't be used with --all-tags/-a")
+        with self._core.writing():
+            pulled = []
+            for tag in self._client().repository(parsed).tags(token):
+                pulled.append(self._puller.pull(parsed.with_tag(tag), options, progress, token))
+            newer = any(item.newer for item in pulled)
+            for item in pulled:
+                self._core.emit("pull", item.reference.familiar, {"name": parsed.familiar_name})
+        progress(Message(_status(newer, parsed)))
+        return [self.get(item.image_id) for item in pulled]
+
+    def pulling(self, reference: str, **settings: object) -> PullOperation:
+        """The same as :meth:`pull`, to iterate: ``for event in operation: …``, then ``.image``."""
+        from onggi.engine.operation import PullOperation
+
+        return PullOperation(self, reference, settings)
+
+    def plan(
+        self,
+        reference: str,
+        *,
+        platform: str | None = None,
+        cancel: CancelToken | None = None,
+        timeout_s: float | None = None,
+    ) -> PullPlan:
+        """What a pull would fetch and need; changes nothing."""
+        from onggi.transfer.plan import plan_pull
+
+        parsed = Reference.parse(reference, self._core.config.compat).tagged()
+        options = self._options(platform, None, None)
+        return plan_pull(self._puller, parsed, options, cancel or CancelToken(timeout_s))
+
+    def _pull_one(
+        self,
+        reference: Reference,
+        options: PullOptions,
+        progress: ProgressSink,
+        token: CancelToken,
+        shown: Reference,
+    ) -> ImageID:
+        with self._core.writing():
+            pulled = self._puller.pull(reference, options, progress, token)
+            attributes = {"name": reference.familiar_name}
+            self._core.emit("pull", reference.familiar, attributes)
+        progress(Message(_status(pulled.newer, _stored_name(shown))))
+        return pulled.image_id
+
+    def _options(self, platform: str | None, rate: int | None, downloads: int | None) -> PullOptions:
+        from onggi.content.ratelimit import RateLimiter
+        from onggi.transfer.pull import PullOptions
+
+        config = self._core.config
+        wanted = platform or config.default_platform
+        limit = rate or config.limit_rate_bytes_per_s
+        return PullOptions(
+            platform=Platform.parse(wanted) if wanted else None,
+            max_concurrent_downloads=downloads or config.max_concurrent_downloads,
+            max_unpacks=(os.cpu_count() or 1) + 1,
+            limiter=RateLimiter(limit) if limit else None,
+        )
+
+    @cached_property
+    def _puller(self) -> Puller:
+        from onggi.content.blobs import BlobStore
+        from onggi.transfer.pull import Puller
+
+        core = self._core
+        return Puller(
+            config=core.config,
+            client=self._client(),
+            blobs=BlobStore(core.layout.blobs),
+            layers=core.layers,
+            images=core.images,
+            tags=core.tags,
+            distribution=core.distribution,
+            locks=core.locks,
+            workers=self._workers,
+        )
+
+    # --- naming and removing --------------------------------------------------------------
+
+    def tag(self, source: str, target: str) -> None:
+        """Let ``target`` (tag defaults to latest) mean the image ``source``."""
+        reference = Reference.parse(target, self._core.config.compat)
+        if reference.digest is not None:
+            raise DigestTag
+        reference = reference.tagged()
+        with self._core.writing():
+            image_id = find_image(self._core, source)
+            with self._core.locks.acquire(f"image-{image_id.hex}", exclusive=False):
+                self._core.images.get(image_id)
+                with self._core.tags.transaction() as names:
+                    names.set(reference, image_id)
+                self._core.images.set_last_updated(image_id, format_ns(time.time_ns()))
+            self._core.emit("tag", image_id, {"name": reference.familiar})
+
+    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> list[Removed]:
+        """Untag and, when that was the last name, delete; ``prune`` takes unnamed parents along.
+
+        Returns what happened in Docker's order. Raises ImageNotFound, ImageInUse.
+        """
+        with self._core.writing():
+            return Removal(self._core).remove(name, force=force, prune=prune)
+
+    def prune(self, *, all: bool = False, filters: Filters | None = None) -> PruneReport:
+        """Remove images without a tag (``all``: every image no container uses)."""
+        wanted = dict(filters or {})
+        if wanted.pop("dangling", ["true"])[-1].lower() in ("0", "f", "false"):
+            all = True
+        matches = compile_filters(wanted, _PRUNE_FILTERS, self.get, lambda image: False)
+        with self._core.writing():
+            candidates: Sequence[Image] = [image for image in self.list(all=True) if matches(image)]
+            return Removal(self._core).prune(candidates, all=all, filtered=bool(wanted))
+
+
+def _status(newer: bool, reference: Reference) -> str:
+    what = "Downloaded newer image for" if newer else "Image is up to date for"
+    return f"Status: {what} {reference.familiar}"
+
+
+def _stored_name(reference: Reference) -> Reference:
+    """Docker's status line names what was stored: the digest wins over a tag (§1.3)."""
+    return reference if reference.digest is None else reference.without_tag().with_digest(reference.digest)

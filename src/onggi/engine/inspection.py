@@ -1,0 +1,139 @@
+"""``docker image inspect``: the same keys in the same order (docker-engine §8.3).
+
+Two shapes: API 1.41 (``compat="20.10"``) and API 1.50 (``compat="28"``), which dropped
+``VirtualSize``, ``Container``, ``ContainerConfig`` and the container-only half of
+``Config``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from onggi.engine.core import Core
+from onggi.oci.timestamps import ZERO_TIME, normalise
+
+if TYPE_CHECKING:
+    from onggi.engine.image import Image
+
+__all__ = ["inspect_image"]
+
+# Docker's container.Config in declaration order: name, value when absent, left out when empty.
+_CONFIG_1_41: tuple[tuple[str, Any, bool], ...] = (
+    ("Hostname", "", False),
+    ("Domainname", "", False),
+    ("User", "", False),
+    ("AttachStdin", False, False),
+    ("AttachStdout", False, False),
+    ("AttachStderr", False, False),
+    ("ExposedPorts", None, True),
+    ("Tty", False, False),
+    ("OpenStdin", False, False),
+    ("StdinOnce", False, False),
+    ("Env", None, False),
+    ("Cmd", None, False),
+    ("Healthcheck", None, True),
+    ("ArgsEscaped", None, True),
+    ("Image", "", False),
+    ("Volumes", None, False),
+    ("WorkingDir", "", False),
+    ("Entrypoint", None, False),
+    ("NetworkDisabled", None, True),
+    ("MacAddress", None, True),
+    ("OnBuild", None, False),
+    ("Labels", None, False),
+    ("StopSignal", None, True),
+    ("StopTimeout", None, True),
+    ("Shell", None, True),
+)
+# The OCI image config with Docker's extensions, all left out when empty.
+_CONFIG_1_50 = (
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "Labels",
+    "StopSignal",
+    "ArgsEscaped",
+    "Healthcheck",
+    "OnBuild",
+    "Shell",
+)
+
+
+def inspect_image(core: Core, image: Image) -> dict[str, Any]:
+    """The object; nested Docker structs keep their declaration order, maps are sorted as Go sorts them."""
+    old = core.config.compat == "20.10"
+    config = image.config
+    document = config.document
+    result: dict[str, Any] = {
+        "Id": image.id,
+        "RepoTags": image.tags,
+        "RepoDigests": image.digests,
+        "Parent": image.parent or "",
+        "Comment": _comment(image),
+    }
+    created = normalise(config.created)
+    if old or created is not None:
+        result["Created"] = created or ZERO_TIME
+    if old:
+        result["Container"] = document.get("container") or ""
+        result["ContainerConfig"] = _config_1_41(document.get("container_config") or {})
+    result["DockerVersion"] = config.docker_version
+    result["Author"] = config.author
+    result["Config"] = _image_config(config.document.get("config"), old=old)
+    result["Architecture"] = config.architecture
+    if config.variant:
+        result["Variant"] = config.variant
+    result["Os"] = config.os
+    if config.os_version:
+        result["OsVersion"] = config.os_version
+    size = image.size
+    result["Size"] = size
+    if old:
+        result["VirtualSize"] = size
+    result["GraphDriver"] = {"Data": _graph_data(core, image), "Name": core.driver.name}
+    result["RootFS"] = _rootfs(image)
+    result["Metadata"] = {"LastTagTime": image.last_tagged or ZERO_TIME}
+    return result
+
+
+def _comment(image: Image) -> str:
+    if image.config.comment:
+        return image.config.comment
+    return image.config.history[-1].comment if image.config.history else ""
+
+
+def _graph_data(core: Core, image: Image) -> dict[str, str] | None:
+    layers = image.layers
+    return core.driver.graph_data(layers[-1].cache_id) if layers else None
+
+
+def _rootfs(image: Image) -> dict[str, Any]:
+    diff_ids = list(image.config.diff_ids)
+    return {"Type": "layers", "Layers": diff_ids} if diff_ids else {"Type": "layers"}
+
+
+def _image_config(config: object, *, old: bool) -> dict[str, Any] | None:
+    if not isinstance(config, Mapping):
+        return None
+    if old:
+        return _config_1_41(config)
+    return {key: _sorted(config[key]) for key in _CONFIG_1_50 if config.get(key)}
+
+
+def _config_1_41(config: Mapping[str, Any]) -> dict[str, Any]:
+    result = {}
+    for key, absent, omit in _CONFIG_1_41:
+        value = config.get(key)
+        if omit and not value:
+            continue
+        result[key] = absent if value is None else _sorted(value)
+    return result
+
+
+def _sorted(value: Any) -> Any:
+    return dict(sorted(value.items())) if isinstance(value, Mapping) else value

@@ -1,0 +1,240 @@
+"""``rmi`` and ``image prune``: Docker's rules and conflicts (docker-engine §8.5, §8.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onggi.engine.containers import KnownContainer, known_containers
+from onggi.engine.core import Core
+from onggi.engine.image import Image
+from onggi.engine.names import find_image, is_id_of
+from onggi.errors import Conflict, DataLoss, InvalidArgument, NotFound
+from onggi.oci.digest import ChainID, ImageID
+from onggi.oci.reference import Reference
+
+__all__ = ["ImageInUse", "PruneReport", "Removal", "Removed"]
+
+
+class ImageInUse(Conflict):
+    """Something stands on the image. ``forceable`` conflicts give way to ``--force``."""
+
+    def __init__(self, message: str, *, forceable: bool, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.forceable = forceable
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """One effect: a name that was untagged, or an image or layer (chainID) that was deleted."""
+
+    untagged: str | None = None
+    deleted: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """What a prune removed; ``space_reclaimed_bytes`` is Σ size of deleted layers."""
+
+    removed: list[Removed]
+    space_reclaimed_bytes: int
+
+
+class Removal:
+    """One removal under the right to write; collects its effects in order."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._removed: list[Removed] = []
+        self._reclaimed_bytes = 0
+
+    # --- rmi ------------------------------------------------------------------------------
+
+    def remove(self, name: str, *, force: bool, prune: bool) -> list[Removed]:
+        """By name: untag, delete when it was the last. By id: delete, if one name at most is left."""
+        image_id = find_image(self._core, name)
+        references = self._references(image_id)
+        if not is_id_of(name, image_id):
+            if self._untag_by_name(name, image_id, references, force=force):
+                return self._removed
+            self._delete_quietly(image_id, prune=prune)
+            return self._removed
+        if _is_single(references):
+            self._check_hard_and_stopped(image_id, force=force)
+            for reference in references:
+                self._untag(reference, image_id)
+        self._delete(image_id, force=force, prune=prune)
+        return self._removed
+
+    def _untag_by_name(
+        self, name: str, image_id: ImageID, references: list[Reference], *, force: bool
+    ) -> bool:
+        """True when names are left and the image stays."""
+        reference = Reference.parse(name, self._core.config.compat).tagged()
+        if not force and _is_single(references):
+            self._check_containers_of_single(reference, image_id)
+        self._untag(_stored(reference), image_id)
+        if reference.digest is None:
+            self._untag_digests_of(reference, image_id)
+        return bool(self._references(image_id))
+
+    def _check_containers_of_single(self, reference: Reference, image_id: ImageID) -> None:
+        container = self._container(image_id)
+        if container is not None:
+            raise ImageInUse(
+                f'conflict: unable to remove repository reference "{reference.familiar}" (must force) - '
+                f"container {container.short_id} is using its referenced image {image_id.short}",
+                forceable=True,
+                hint="remove the container first, or force with -f",
+            )
+
+    def _untag_digests_of(self, removed: Reference, image_id: ImageID) -> None:
+        """The last tag of a repository takes the repository's digests of this image along."""
+        same = [name for name in self._references(image_id) if name.name == removed.name]
+        if not any(name.digest is None for name in same):
+            for name in same:
+                self._untag(name, image_id)
+
+    def _untag(self, reference: Reference, image_id: ImageID) -> None:
+        with self._core.tags.transaction() as names:
+            names.remove(reference)
+        self._removed.append(Removed(untagged=reference.familiar))
+        self._core.emit("untag", image_id, {"name": reference.familiar})
+
+    # --- deleting -------------------------------------------------------------------------
+
+    def _delete_quietly(self, image_id: ImageID, *, prune: bool) -> None:
+        """After untagging: conflicts simply leave the image where it is (§8.5 A3)."""
+        try:
+            self._delete(image_id, force=False, prune=prune)
+        except ImageInUse:
+            return
+
+    def _delete(self, image_id: ImageID, *, force: bool, prune: bool) -> None:
+        self._check_conflicts(image_id, force=force)
+        parent = self._core.images.parent(image_id)
+        with self._core.locks.acquire(f"image-{image_id.hex}", exclusive=True) as lease:
+            # A pull may have named it while we waited.
+            for reference in self._references(image_id):
+                if not force:
+                    return
+                self._untag(reference, image_id)
+            chains = self._chains(image_id)
+            sizes = {chain: record.size for chain in chains if (record := self._core.layers.usable(chain))}
+            self._core.images.remove(image_id)
+            lease.release(remove=True)
+        self._removed.append(Removed(deleted=image_id))
+        self._core.emit("delete", image_id, {"name": image_id})
+        for chain in self._core.layers.release(chains):
+            self._removed.append(Removed(deleted=chain))
+            self._reclaimed_bytes += sizes.get(chain, 0)
+        if prune and parent is not None:
+            self._delete_parent(parent)
+
+    def _delete_parent(self, parent: ImageID) -> None:
+        if parent in self._core.images and not self._references(parent):
+            self._delete_quietly(parent, prune=True)
+
+    def _chains(self, image_id: ImageID) -> Sequence[ChainID]:
+        try:
+            return self._core.images.get(image_id).chain_ids
+        except (DataLoss, InvalidArgument, NotFound):
+            return ()
+
+    def _check_conflicts(self, image_id: ImageID, *, force: bool) -> None:
+        self._check_hard(image_id)
+        if force:
+            return
+        if self._references(image_id):
+            raise _conflict(image_id, "image is referenced in multiple repositories", forceable=True)
+        self._check_stopped(image_id)
+
+    def _check_hard_and_stopped(self, image_id: ImageID, *, force: bool) -> None:
+        self._check_hard(image_id)
+        if not force:
+            self._check_stopped(image_id)
+
+    def _check_hard(self, image_id: ImageID) -> None:
+        if self._core.images.children(image_id):
+            raise _conflict(image_id, "image has dependent child images", forceable=False)
+        container = self._container(image_id, running=True)
+        if container is not None:
+            reason = f"image is being used by running container {container.short_id}"
+            raise _conflict(image_id, reason, forceable=False)
+
+    def _check_stopped(self, image_id: ImageID) -> None:
+        container = self._container(image_id, running=False)
+        if container is not None:
+            reason = f"image is being used by stopped container {container.short_id}"
+            raise _conflict(image_id, reason, forceable=True)
+
+    def _container(self, image_id: ImageID, *, running: bool | None = None) -> KnownContainer | None:
+        return next(
+            (
+                container
+                for container in known_containers(self._core.layout)
+                if container.image_id == image_id and running in (None, container.running)
+            ),
+            None,
+        )
+
+    def _references(self, image_id: ImageID) -> list[Reference]:
+        return self._core.tags.snapshot().of(image_id)
+
+    # --- prune ----------------------------------------------------------------------------
+
+    def prune(self, candidates: Sequence[Image], *, all: bool, filtered: bool) -> PruneReport:
+        """Remove childless candidates without a tag (``all``: with names too); conflicts are passed over.
+
+        Without filters, layers that no image uses (left by a pull that was stopped) go too.
+        """
+        used = {container.image_id for container in known_containers(self._core.layout)}
+        for image in candidates:
+            if image.id in self._core.images and not self._core.images.children(image.id):
+                self._prune_one(image, all=all, used=image.id in used)
+        if not filtered:
+            self._prune_layers()
+        return PruneReport(self._removed, self._reclaimed_bytes)
+
+    def _prune_one(self, image: Image, *, all: bool, used: bool) -> None:
+        if image.tags and (not all or used):
+            return
+        try:
+            for reference in image.references:
+                self._check_hard_and_stopped(image.id, force=False)
+                self._untag(reference, image.id)
+            self._delete(image.id, force=False, prune=True)
+        except ImageInUse:
+            return
+
+    def _prune_layers(self) -> None:
+        sizes = {record.chain_id: record.size for record in self._core.layers.db.records()}
+        progress = True
+        while progress:
+            progress = False
+            for chain in list(sizes):
+                for removed in self._core.layers.release([chain]):
+                    self._removed.append(Removed(deleted=removed))
+                    self._reclaimed_bytes += sizes.pop(removed)
+                    progress = True
+
+
+def _conflict(image_id: ImageID, reason: str, *, forceable: bool) -> ImageInUse:
+    how = "must be forced" if forceable else "cannot be forced"
+    hint = "untag or remove what uses it first" + (", or force with -f" if forceable else "")
+    return ImageInUse(
+        f"conflict: unable to delete {image_id.short} ({how}) - {reason}", forceable=forceable, hint=hint
+    )
+
+
+def _is_single(references: Sequence[Reference]) -> bool:
+    """One repository with at most one tag (digests beside it do not count)."""
+    names = {reference.name for reference in references}
+    return len(names) <= 1 and sum(reference.digest is None for reference in references) <= 1
+
+
+def _stored(reference: Reference) -> Reference:
+    if reference.digest is None:
+        return reference
+    return reference.without_tag().with_digest(reference.digest)
+

@@ -1,0 +1,202 @@
+"""``engine.system``: what this engine is, what it uses, whether it is well."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from onggi import __version__
+from onggi.engine.containers import known_containers
+from onggi.engine.core import Core
+from onggi.engine.doctor import Finding, examine
+from onggi.engine.image import Image
+from onggi.oci.digest import ChainID
+from onggi.oci.platform import Platform
+from onggi.oci.timestamps import format_ns
+from onggi.store.atomic import read_optional
+from onggi.store.dataroot import engine_id
+
+if TYPE_CHECKING:
+    from onggi.engine.auth import Auth
+
+__all__ = ["DiskUsage", "ImageUsage", "System", "SystemInfo"]
+
+# Docker's constant: the key of Docker Hub in every credential store.
+INDEX_SERVER = "https://index.docker.io/v1/"
+# The Engine API whose objects we print, by compat.
+_API_VERSIONS = {"28": "1.50", "20.10": "1.41"}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUsage:
+    """One image's part of the disk: ``shared_size`` + ``unique_size`` = its size, in bytes."""
+
+    image: Image
+    shared_size: int
+    unique_size: int
+    containers: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """``layers_size``: every layer once. ``blobs_size``: received and not yet unpacked, in bytes."""
+
+    layers_size: int
+    images: list[ImageUsage]
+    blobs_size: int
+
+    @property
+    def reclaimable(self) -> int:
+        """Docker's rule: what would go with every image no container uses."""
+        used = sum(usage.image.size - usage.shared_size for usage in self.images if usage.containers)
+        return self.layers_size - used
+
+
+@dataclass(frozen=True, slots=True)
+class SystemInfo:
+    """``docker info``: only what is true here; what does not exist yet is absent."""
+
+    fields: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Docker's field names, in Docker's order."""
+        return dict(self.fields)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.fields[name]
+
+
+class System:
+    """Information, disk usage, health, recovery."""
+
+    def __init__(self, core: Core, auth: Callable[[], Auth]) -> None:
+        self._core = core
+        self._auth = auth
+
+    def info(self) -> SystemInfo:
+        """Facts about the engine, its store and its host."""
+        core, config = self._core, self._core.config
+        containers = list(known_containers(core.layout))
+        running = sum(container.running for container in containers)
+        release = _os_release()
+        fields: dict[str, Any] = {
+            "ID": engine_id(core.layout.root),
+            "Containers": len(containers),
+            "ContainersRunning": running,
+            "ContainersPaused": 0,
+            "ContainersStopped": len(containers) - running,
+            "Images": len(core.images.ids()),
+            "Driver": core.driver.name,
+            "DriverStatus": [list(pair) for pair in core.driver.status()],
+            "SystemTime": format_ns(time.time_ns()),
+            "Debug": config.debug,
+            "KernelVersion": platform.release(),
+            "OperatingSystem": release.get("PRETTY_NAME", "Linux"),
+            "OSVersion": release.get("VERSION_ID"),
+            "OSType": "linux",
+            "Architecture": platform.machine(),
+            "IndexServerAddress": INDEX_SERVER,
+            "RegistryConfig": self._registry_config(),
+            "NCPU": len(os.sched_getaffinity(0)),
+            "MemTotal": _memory_bytes(),
+            "DockerRootDir": os.path.realpath(core.layout.root),
+            "HttpProxy": _mask(config.http_proxy),
+            "HttpsProxy": _mask(config.https_proxy),
+            "NoProxy": config.no_proxy,
+            "Name": socket.gethostname(),
+            "Labels": list(config.labels),
+            "ExperimentalBuild": False,
+            "ServerVersion": __version__,
+            "Username": self._auth().username(),
+            "Warnings": None,
+        }
+        return SystemInfo({name: value for name, value in fields.items() if value not in (None, "")})
+
+    def _registry_config(self) -> dict[str, Any]:
+        config = self._core.config
+        mirrors = [mirror.rstrip("/") + "/" for mirror in config.registry_mirrors]
+        insecure = [host for host in config.insecure_registries if "/" not in host]
+        networks = [host for host in config.insecure_registries if "/" in host]
+        hub = {"Name": "docker.io", "Mirrors": mirrors, "Secure": True, "Official": True}
+        others = {
+            host: {"Name": host, "Mirrors": [], "Secure": False, "Official": False} for host in insecure
+        }
+        loopback = ["::1/128", "127.0.0.0/8"] if config.compat == "28" else ["127.0.0.0/8"]
+        return {
+            "InsecureRegistryCIDRs": [*networks, *loopback],
+            "IndexConfigs": dict(sorted({"docker.io": hub, **others}.items())),
+            "Mirrors": mirrors,
+        }
+
+    def version(self) -> dict[str, Any]:
+        """``docker version``'s server object; there is one program, so it is the client's too."""
+        return {
+            "Version": __version__,
+            "ApiVersion": _API_VERSIONS[self._core.config.compat],
+            "Os": "linux",
+            "Arch": Platform.host().architecture,
+            "KernelVersion": platform.release(),
+            "PythonVersion": platform.python_version(),
+            "PythonImplementation": platform.python_implementation(),
+        }
+
+    def df(self) -> DiskUsage:
+        """Disk usage; every layer counts once."""
+        images = [Image(self._core, image_id, config) for image_id, config in self._core.images.images()]
+        sizes = {record.chain_id: record.size for record in self._core.layers.db.records()}
+        users: dict[ChainID, int] = {}
+        for image in images:
+            for chain in set(image.config.chain_ids):
+                users[chain] = users.get(chain, 0) + 1
+        used_by = [container.image_id for container in known_containers(self._core.layout)]
+        usages = []
+        for image in images:
+            chains = set(image.config.chain_ids)
+            shared = sum(sizes.get(chain, 0) for chain in chains if users[chain] > 1)
+            unique = sum(sizes.get(chain, 0) for chain in chains if users[chain] == 1)
+            usages.append(ImageUsage(image, shared, unique, used_by.count(image.id)))
+        usages.sort(key=lambda usage: usage.image.created_at or float("-inf"), reverse=True)
+        total = sum(sizes.get(chain, 0) for chain in users)
+        return DiskUsage(total, usages, self._blobs_size())
+
+    def _blobs_size(self) -> int:
+        directory = self._core.layout.blobs / "sha256"
+        try:
+            return sum(entry.stat().st_blocks * 512 for entry in os.scandir(directory))
+        except (FileNotFoundError, PermissionError):
+            return 0
+
+    def doctor(self) -> list[Finding]:
+        """What is well and what is not, each with the way out; changes nothing."""
+        return examine(self._core)
+
+    def recover(self) -> int:
+        """Clear what killed processes left; every changing verb does it too. Returns how many things."""
+        with self._core.writing():
+            return self._core.layers.recover()
+
+
+def _os_release() -> dict[str, str]:
+    try:
+        return platform.freedesktop_os_release()
+    except OSError:
+        return {}
+
+
+def _memory_bytes() -> int | None:
+    for line in (read_optional("/proc/meminfo") or b"").splitlines():
+        if line.startswith(b"MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _mask(url: str) -> str:
+    """A proxy URL without its password (Docker shows ``xxxxx:xxxxx``)."""
+    scheme, separator, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}xxxxx:xxxxx@{host}" if at and credentials else url

@@ -1,0 +1,1 @@
+"""The layer store: layerdb, a storage driver and leases acting as one."""

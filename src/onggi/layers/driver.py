@@ -1,0 +1,98 @@
+"""What the layer store asks of a storage driver.
+
+Glossary
+    *layer*      one read-only set of changes; known by its chainID in layerdb and by its
+                 cache-id in the driver.
+    *stage*      make room for a layer outside the store; nobody can see it there.
+    *unpack*     a worker process fills the staged layer from a tar stream (``job``).
+    *install*    move the staged layer to its place; still without meaning, since layerdb
+                 does not name it yet.
+    *commit*     layerdb's rename: the layer exists.
+
+Lifecycle: ``stage`` → worker runs ``job`` → ``install`` → ``sync`` → commit → … → ``remove``.
+A crash before the commit leaves a staging directory that tells what to undo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from onggi.oci.digest import CacheID, LinkID
+
+__all__ = ["Staged", "StorageDriver"]
+
+
+class Staged(Protocol):
+    """A layer on its way."""
+
+    @property
+    def cache_id(self) -> CacheID:
+        """The name it will have in the driver."""
+
+    @property
+    def directory(self) -> Path:
+        """What will become the layer's directory."""
+
+    @property
+    def diff(self) -> Path:
+        """Where the worker puts its files."""
+
+
+class StorageDriver(Protocol):
+    """Where a layer's files live and how a stack of layers is mounted."""
+
+    name: str
+    max_depth: int
+
+    def check_host(self) -> None:
+        """Raise when this host, user or file system cannot keep layers of this driver."""
+
+    def prepare(self) -> None:
+        """Make the driver's own directories; idempotent."""
+
+    def status(self) -> list[tuple[str, str]]:
+        """``DriverStatus`` of ``docker info``."""
+
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> Staged:
+        """Lay out an empty layer in ``directory``, which must not exist; ``base``: it has no parent."""
+
+    def install(self, staged: Staged, parent: CacheID | None) -> None:
+        """Move a staged layer into place; a damaged one of the same cache-id is replaced."""
+
+    def path(self, cache_id: CacheID) -> Path:
+        """The layer's directory."""
+
+    def diff_path(self, cache_id: CacheID) -> Path:
+        """The directory with the layer's files."""
+
+    def damage(self, cache_id: CacheID, parent: CacheID | None) -> str:
+        """What makes a layer unusable, or an empty string."""
+
+    def expected_link(self, cache_id: CacheID, children: list[CacheID]) -> LinkID:
+        """The short name a remade layer must have so that its children find it."""
+
+    def cache_ids(self) -> list[CacheID]:
+        """Every layer the driver keeps, containers' included."""
+
+    def graph_data(self, cache_id: CacheID) -> dict[str, str]:
+        """``GraphDriver.Data`` of ``docker inspect``."""
+
+    def lowers(self, cache_id: CacheID) -> Sequence[Path]:
+        """Directories below a layer, uppermost first."""
+
+    def mount(self, cache_id: CacheID, target: Path) -> None:
+        """Mount the stack ending in a layer read-only on an existing directory."""
+
+    def remove(self, cache_id: CacheID) -> None:
+        """Delete a layer; what is gone already is no error."""
+
+    def orphan_links(self) -> list[str]:
+        """Short names that lead nowhere."""
+
+    def remove_link(self, link: str) -> None:
+        """Delete a short name."""
+
+    def sync(self) -> None:
+        """Flush everything written to the driver's file system."""

@@ -1,0 +1,1 @@
+"""Docker's on-disk metadata: the file system is the database."""

@@ -1,0 +1,123 @@
+"""Files that are there whole or not at all, after a kill and after a power cut.
+
+The order is always: write beside the target, flush, rename, flush the directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from onggi.errors import FailedPrecondition, OnggiError, ResourceExhausted
+
+__all__ = [
+    "DiskFull",
+    "ReadOnlyRoot",
+    "make_directory",
+    "read_optional",
+    "stage_file",
+    "sync_directory",
+    "translate_os_error",
+    "write_file",
+]
+
+
+class DiskFull(ResourceExhausted):
+    """The file system (or the user's quota) has no room. ``path`` is what was being written."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"write {path}: no space left on device",
+            hint="free space on that file system, or point --data-root at a larger one; "
+            "what was received so far is kept",
+        )
+        self.path = path
+
+
+class ReadOnlyRoot(FailedPrecondition):
+    """The data root cannot be written: read-only file system, or no permission."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"write {path}: {reason}",
+            hint="choose a writable --data-root, or run as the user who owns it",
+        )
+        self.path = path
+
+
+def translate_os_error(error: OSError, path: str) -> OnggiError | None:
+    """The error of ours that an ``OSError`` of the store stands for, or None."""
+    where = os.fsdecode(error.filename) if error.filename else path
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(where)
+    if error.errno == errno.EROFS:
+        return ReadOnlyRoot(where, "read-only file system")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return ReadOnlyRoot(where, "permission denied")
+    return None
+
+
+def make_directory(path: Path, mode: int) -> None:
+    """Make one directory with exactly ``mode`` (the umask has no say); keep an existing one as it is."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        return
+    os.chmod(path, mode)
+
+
+def sync_directory(path: Path | str) -> None:
+    """Make the names in ``path`` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_file(path: Path, data: bytes, mode: int, *, durable_name: bool = True) -> None:
+    """Put ``data`` at ``path`` by temporary file, flush and rename, as Docker does.
+
+    After a power cut the file is whole or absent. With ``durable_name=False`` (caches) it
+    may be absent although this call returned; that saves a flush of the directory.
+    """
+    temporary = path.with_name(f".tmp-{path.name}{secrets.randbelow(10**10)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb", buffering=0) as file:
+            _write_all(file.fileno(), data)
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    if durable_name:
+        sync_directory(path.parent)
+
+
+def stage_file(path: Path, data: bytes, mode: int) -> None:
+    """Write a new file that nobody looks at yet; the caller flushes before anybody does."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        _write_all(fd, data)
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def read_optional(path: Path | str) -> bytes | None:
+    """The bytes of a small file, or None when it does not exist."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None

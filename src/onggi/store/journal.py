@@ -1,0 +1,136 @@
+"""What happened in a data root: an append-only journal that needs no daemon.
+
+``onggi/events/journal.jsonl`` holds one event a line, in Docker's shape::
+
+    {"Type":"image","Action":"pull","Actor":{"ID":"nginx:latest","Attributes":{…}},"time":…,"timeNano":…}
+
+A line is written by one ``write`` on an ``O_APPEND`` descriptor, so writers do not mix. A
+line torn by a crash is passed over. Past the size limit the file becomes
+``journal.1.jsonl`` and a new one begins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onggi.store.locks import LockDirectory
+
+__all__ = ["Event", "Journal"]
+
+# Bytes; two files of this size hold about 60,000 events.
+_ROTATE_AT_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event. ``time_ns`` is nanoseconds since 1970 (UTC); ``id`` is Docker's Actor.ID."""
+
+    type: str
+    action: str
+    id: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    time_ns: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Docker's JSON, with the fields of API ≤ 1.51 (status, id) for images."""
+        return {
+            "status": self.action,
+            "id": self.id,
+            "Type": self.type,
+            "Action": self.action,
+            "Actor": {"ID": self.id, "Attributes": dict(self.attributes)},
+            "scope": "local",
+            "time": self.time_ns // 10**9,
+            "timeNano": self.time_ns,
+        }
+
+
+class Journal:
+    """Appends events and reads them back; many processes may do both."""
+
+    def __init__(self, directory: Path, locks: LockDirectory) -> None:
+        self.directory = directory
+        self._current = directory / "journal.jsonl"
+        self._previous = directory / "journal.1.jsonl"
+        self._locks = locks
+
+    def append(self, event: Event) -> None:
+        """Write one event; not flushed: a power cut may lose the last ones."""
+        line = json.dumps(event.to_json(), separators=(",", ":"), ensure_ascii=False) + "\n"
+        fd = os.open(self._current, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, line.encode("utf-8", "surrogateescape"))
+            size = os.fstat(fd).st_size
+        finally:
+            os.close(fd)
+        if size > _ROTATE_AT_BYTES:
+            self._rotate()
+
+    def _rotate(self) -> None:
+        with self._locks.acquire("journal", exclusive=True):
+            if os.stat(self._current).st_size > _ROTATE_AT_BYTES:
+                os.rename(self._current, self._previous)
+
+    def read(self) -> Iterator[Event]:
+        """Every event on disk, oldest first."""
+        for path in (self._previous, self._current):
+            try:
+                file = open(path, "rb")
+            except FileNotFoundError:
+                continue
+            with file:
+                yield from _parse_lines(file)
+
+    def follow(self) -> JournalTail:
+        """A cursor at the present end of the journal, for events yet to come."""
+        return JournalTail(self._current)
+
+
+class JournalTail:
+    """Reads what is appended after it was made; survives rotation."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode, self._offset = _identity(path)
+        self._rest = b""
+
+    def read(self) -> list[Event]:
+        """Events that have come since the last call; empty when there are none."""
+        events: list[Event] = []
+        inode, size = _identity(self._path)
+        if inode != self._inode:
+            self._inode, self._offset, self._rest = inode, 0, b""
+        if size > self._offset:
+            with open(self._path, "rb") as file:
+                file.seek(self._offset)
+                data = self._rest + file.read(size - self._offset)
+            self._offset = size
+            lines = data.split(b"\n")
+            self._rest = lines.pop()
+            events.extend(_parse_lines(lines))
+        return events
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_ino, status.st_size
+
+
+def _parse_lines(lines: Any) -> Iterator[Event]:
+    for line in lines:
+        try:
+            document = json.loads(line)
+            actor = document["Actor"]
+            yield Event(
+                document["Type"], document["Action"], actor["ID"], actor["Attributes"], document["timeNano"]
+            )
+        except (ValueError, KeyError, TypeError):
+            continue

@@ -1,0 +1,124 @@
+"""Leases: one lock file per object, shared by those who use it, exclusive for who makes or removes it.
+
+Open-file-description locks (``F_OFD_SETLK``) are used: like ``flock`` they belong to a
+descriptor, so they work between threads and pass to a child with the descriptor; unlike
+``flock`` a lock is turned from exclusive to shared atomically, so nobody can slip in
+between making a layer and using it.
+
+Lock order, which makes deadlocks impossible: chains bottom to top along one image, then
+the image, then repositories.json. Nobody waits for a chain while holding a higher one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+from types import TracebackType
+
+from onggi.cancel import CancelToken
+from onggi.store.atomic import make_directory
+
+__all__ = ["Lease", "LockDirectory"]
+
+# struct flock with 64-bit offsets: l_type, l_whence, l_start, l_len, l_pid (0 for OFD locks).
+_FLOCK = struct.Struct("@hhqqi0q")
+# Seconds between two tries for a held lock: short at first, since most leases are brief.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.002, 0.1
+
+
+def _set(fd: int, kind: int) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+class Lease:
+    """A held lock; owns its descriptor. Also a context manager that releases it."""
+
+    def __init__(self, fd: int, path: Path, *, exclusive: bool) -> None:
+        self._fd = fd
+        self.path = path
+        self.exclusive = exclusive
+
+    def fileno(self) -> int:
+        """The descriptor: whoever inherits a copy keeps the lock alive."""
+        return self._fd
+
+    def share(self) -> None:
+        """Turn an exclusive lease into a shared one, atomically."""
+        _set(self._fd, fcntl.F_RDLCK)
+        self.exclusive = False
+
+    def release(self, *, remove: bool = False) -> None:
+        """Let go; ``remove`` also deletes the lock file of an object that is gone."""
+        if self._fd < 0:
+            return
+        if remove and self.exclusive:
+            os.unlink(self.path)
+        os.close(self._fd)
+        self._fd = -1
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class LockDirectory:
+    """The lock files of a data root, one per ``<kind>-<id>``, made on first use."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def acquire(self, name: str, *, exclusive: bool, cancel: CancelToken | None = None) -> Lease:
+        """Wait for the lease. Raises Cancelled or DeadlineExceeded by ``cancel``."""
+        token = cancel or CancelToken()
+        wait_s = _FIRST_WAIT_S
+        while True:
+            lease = self.try_acquire(name, exclusive=exclusive)
+            if lease is not None:
+                return lease
+            token.check()
+            token.sleep(wait_s)
+            wait_s = min(wait_s * 1.5, _LONGEST_WAIT_S)
+
+    def try_acquire(self, name: str, *, exclusive: bool) -> Lease | None:
+        """The lease, or None when somebody holds one that excludes it."""
+        path = self._directory / name
+        while True:
+            fd = self._open(path)
+            if not _set(fd, fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK):
+                os.close(fd)
+                return None
+            if _is_still_there(fd, path):
+                return Lease(fd, path, exclusive=exclusive)
+            os.close(fd)
+
+    def _open(self, path: Path) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            make_directory(self._directory, 0o700)
+            return os.open(path, flags, 0o600)
+
+
+def _is_still_there(fd: int, path: Path) -> bool:
+    """False when the file was removed by its last holder between our open and our lock."""
+    try:
+        return os.stat(path).st_ino == os.fstat(fd).st_ino
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,1 @@
+"""How images travel: pull, and the plan of a pull."""

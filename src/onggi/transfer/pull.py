@@ -1,0 +1,341 @@
+"""Pull: a reference becomes an image in the store.
+
+Order of effects, so that a kill anywhere leaves a sound store: layers (base first), image
+config, ``repositories.json``. Until the names are written, leases keep the layers and the
+image from a concurrent removal (docker-engine §2.7; architecture: leases).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from onggi.cancel import CancelToken
+from onggi.config import Config
+from onggi.content.blobs import BlobStore
+from onggi.content.ratelimit import RateLimiter
+from onggi.drivers.workers import Workers
+from onggi.errors import Forbidden, OnggiError, Unsupported
+from onggi.layers.store import LayerStore
+from onggi.oci.descriptor import Descriptor
+from onggi.oci.digest import Digest, ImageID
+from onggi.oci.image_config import ImageConfig
+from onggi.oci.manifest import Index, Manifest, parse_manifest
+from onggi.oci.platform import Platform, choose
+from onggi.oci.reference import Reference
+from onggi.progress import LayerStatus, ProgressSink
+from onggi.registry.client import RegistryClient, Repository
+from onggi.store.distribution import BlobSource, DistributionDB
+from onggi.store.imagedb import ImageDB
+from onggi.store.locks import Lease, LockDirectory
+from onggi.store.tags import DigestTaken, TagStore
+from onggi.transfer.layers import ConfigMismatch, Download, LayerPull, Need, Wanted
+from onggi.transfer.reporter import Reporter
+
+__all__ = ["ForeignOperatingSystem", "PullOptions", "Pulled", "Puller", "ReservedName", "Selected"]
+
+# Bytes; Docker reads configs of any size into memory, we refuse absurd ones.
+_MAX_CONFIG_BYTES = 8 * 1024 * 1024
+# Workers that may unpack at once: one a core, and one more to fill the waits for the disk.
+_UNPACKS_PER_CORE = 1
+_NESTED_INDEXES = 4
+
+
+class ReservedName(Forbidden):
+    """``scratch`` is no image."""
+
+    def __init__(self) -> None:
+        super().__init__("'scratch' is a reserved name", hint="it stands for the empty image in a Dockerfile")
+
+
+class ForeignOperatingSystem(Unsupported):
+    """The image is for another operating system."""
+
+    def __init__(self, os: str) -> None:
+        super().__init__(
+            f'image operating system "{os}" cannot be used on this platform',
+            hint="choose a Linux image, e.g. with --platform linux/amd64",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PullOptions:
+    """What one pull may differ in from the configuration."""
+
+    platform: Platform | None = None
+    max_concurrent_downloads: int = 3
+    max_unpacks: int = 3
+    limiter: RateLimiter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What a reference means for a platform. ``digest`` is that of the top document (index or manifest)."""
+
+    reference: Reference
+    digest: Digest
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """The end of a pull. ``newer`` is False when the reference meant this image already."""
+
+    reference: Reference
+    image_id: ImageID
+    digest: Digest
+    newer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Puller:
+    """Everything a pull needs; stateless, so any number of pulls may run at once."""
+
+    config: Config
+    client: RegistryClient
+    blobs: BlobStore
+    layers: LayerStore
+    images: ImageDB
+    tags: TagStore
+    distribution: DistributionDB
+    locks: LockDirectory
+    workers: Workers
+
+    def pull(
+        self, reference: Reference, options: PullOptions, sink: ProgressSink, cancel: CancelToken
+    ) -> Pulled:
+        """Pull one tag or digest. ``reference`` has a tag or a digest."""
+        if reference.familiar_name == "scratch":
+            raise ReservedName
+        reporter = Reporter(sink)
+        repository = self.client.repository(reference)
+        resolved = repository.resolve(reference, cancel)
+        reporter.message(f"Pulling from {reference.path}", _announced(reference))
+        selected = self.select(repository, reference, resolved.raw, resolved.media_type, options, cancel)
+        with ExitStack() as leases:
+            image_id = self._ensure_image(repository, selected, options, reporter, cancel, leases)
+            newer = self._name(selected, image_id)
+        reporter.message(f"Digest: {selected.digest}")
+        return Pulled(reference, image_id, selected.digest, newer)
+
+    # --- which manifest -------------------------------------------------------------------
+
+    def select(
+        self,
+        repository: Repository,
+        reference: Reference,
+        raw: bytes,
+        media_type: str,
+        options: PullOptions,
+        cancel: CancelToken,
+    ) -> Selected:
+        """Follow indexes down to the manifest of the wanted platform."""
+        document = parse_manifest(raw, media_type)
+        top = document.digest
+        wanted = options.platform or Platform.host()
+        for _ in range(_NESTED_INDEXES):
+            if isinstance(document, Manifest):
+                return Selected(reference, top, document)
+            document = self._follow(repository, document, wanted, cancel)
+        raise ConfigMismatch(f"indexes are nested deeper than {_NESTED_INDEXES}")
+
+    def _follow(
+        self, repository: Repository, index: Index, wanted: Platform, cancel: CancelToken
+    ) -> Manifest | Index:
+        descriptor = choose(index.manifests, wanted, self.config.compat)
+        raw, media_type = repository.manifest(descriptor, cancel)
+        return parse_manifest(raw, media_type)
+
+    # --- the image ------------------------------------------------------------------------
+
+    def _ensure_image(
+        self,
+        repository: Repository,
+        selected: Selected,
+        options: PullOptions,
+        reporter: Reporter,
+        cancel: CancelToken,
+        leases: ExitStack,
+    ) -> ImageID:
+        image_id = ImageID(selected.manifest.config.digest)
+        leases.enter_context(self.locks.acquire(f"image-{image_id.hex}", exclusive=False, cancel=cancel))
+        if self._is_whole(image_id):
+            return image_id
+        self.workers.warm_up()
+        config = self.fetch_config(repository, selected.manifest, cancel)
+        wanted = self._want(selected.manifest, config, reporter, cancel, leases)
+        self._transfer(repository, wanted, options, reporter, cancel)
+        self._remember(repository, [layer for layer in wanted if layer.need is Need.NOTHING])
+        self.images.add(config)
+        return image_id
+
+    def _is_whole(self, image_id: ImageID) -> bool:
+        """True when the image is here with all its layers in order."""
+        try:
+            config = self.images.get(image_id)
+        except OnggiError:
+            return False
+        return all(self.layers.usable(chain) is not None for chain in config.chain_ids)
+
+    def fetch_config(self, repository: Repository, manifest: Manifest, cancel: CancelToken) -> ImageConfig:
+        """The image config, verified by digest and against the manifest's layers."""
+        raw = repository.read_blob(manifest.config, _MAX_CONFIG_BYTES, cancel)
+        config = ImageConfig.parse(raw)
+        if config.os not in ("", "linux"):
+            raise ForeignOperatingSystem(config.os)
+        if len(config.diff_ids) != len(manifest.layers):
+            raise ConfigMismatch(
+                f"the manifest has {len(manifest.layers)} layers, the config names {len(config.diff_ids)}"
+            )
+        return config
+
+    def _want(
+        self,
+        manifest: Manifest,
+        config: ImageConfig,
+        reporter: Reporter,
+        cancel: CancelToken,
+        leases: ExitStack,
+    ) -> list[Wanted]:
+        """Lease every layer, base first, and find out what each needs."""
+        chains = config.chain_ids
+        wanted: list[Wanted] = []
+        shown: set[Digest] = set()
+        held = True
+        for depth, (descriptor, diff_id, chain) in enumerate(
+            zip(manifest.layers, config.diff_ids, chains, strict=True), start=1
+        ):
+            parent = chains[depth - 2] if depth > 1 else None
+            layer = Wanted(descriptor, diff_id, chain, parent, depth)
+            held = self._lease(layer, held, cancel, leases) and held
+            wanted.append(layer)
+            if descriptor.digest not in shown:
+                shown.add(descriptor.digest)
+                status = LayerStatus.EXISTS if layer.need is Need.NOTHING else LayerStatus.PULLING
+                reporter.layer(descriptor.digest.short, status)
+        return wanted
+
+    def _lease(self, layer: Wanted, held_below: bool, cancel: CancelToken, leases: ExitStack) -> bool:
+        """Take the lease that fits: shared on a layer that is here, exclusive to make one.
+
+        Docker stops looking after the first layer it must fetch (§2.7.3): so do we, since a
+        layer cannot be here without its parent, except by damage.
+        """
+        lease = self.layers.lease(layer.chain_id, cancel=cancel)
+        if self.layers.usable(layer.chain_id) is None:
+            lease.release()
+            lease = self.layers.lease(layer.chain_id, exclusive=True, cancel=cancel)
+            if self.layers.usable(layer.chain_id) is not None:
+                lease.share()
+        leases.callback(lease.release)
+        layer.lease = lease
+        if not lease.exclusive:
+            known = self.distribution.diff_id(layer.descriptor.digest) == layer.diff_id
+            layer.need = Need.NOTHING if known and held_below else Need.HASH
+        return layer.need is Need.NOTHING
+
+    def _transfer(
+        self,
+        repository: Repository,
+        wanted: Sequence[Wanted],
+        options: PullOptions,
+        reporter: Reporter,
+        cancel: CancelToken,
+    ) -> None:
+        if all(layer.need is Need.NOTHING for layer in wanted):
+            return
+        transfer = LayerPull(
+            self.layers,
+            self.workers,
+            reporter,
+            final_path=self.blobs.final_path,
+            cancel=cancel,
+            max_downloads=options.max_concurrent_downloads,
+            max_unpacks=options.max_unpacks,
+        )
+        fetcher = _Fetcher(self, repository, options, reporter)
+        pending = [layer.descriptor.digest for layer in wanted if layer.need is not Need.NOTHING]
+        shown: set[Digest] = set()
+
+        def committed(group: Sequence[Wanted]) -> None:
+            self._remember(repository, group)
+            for layer in group:
+                digest = layer.descriptor.digest
+                if layer.lease is not None and layer.lease.exclusive:
+                    layer.lease.share()
+                if digest not in shown:
+                    shown.add(digest)
+                    reporter.layer(digest.short, LayerStatus.COMPLETE)
+                pending.remove(digest)
+                if digest not in pending:
+                    self.blobs.discard(digest)
+
+        transfer.run(wanted, fetcher, committed)
+
+    def _remember(self, repository: Repository, group: Sequence[Wanted]) -> None:
+        for layer in group:
+            source = BlobSource(layer.descriptor.digest, repository.name)
+            self.distribution.add(layer.diff_id, source)
+
+    # --- the names ------------------------------------------------------------------------
+
+    def _name(self, selected: Selected, image_id: ImageID) -> bool:
+        """Let the reference mean the image; True when it meant another one, or nothing, before."""
+        reference = selected.reference
+        by_digest = reference.without_tag().with_digest(selected.digest)
+        with self.tags.transaction() as names:
+            if reference.digest is not None:
+                return names.set(by_digest, image_id) != image_id
+            try:
+                names.set(by_digest, image_id)
+            except DigestTaken:
+                # The same index pulled for another platform: the digest stays where it is (§2.7.7).
+                pass
+            return names.set(reference, image_id) != image_id
+
+
+def _announced(reference: Reference) -> str:
+    """What stands before ``: Pulling from``: the tag, or the canonical reference of a digest."""
+    if reference.digest is not None:
+        return f"{reference.name}@{reference.digest}"
+    return reference.tag or "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetcher:
+    """Downloads one blob, telling the reporter and the blob's followers how far it is."""
+
+    puller: Puller
+    repository: Repository
+    options: PullOptions
+    reporter: Reporter
+
+    def __call__(self, download: Download, cancel: CancelToken) -> None:
+        descriptor = download.descriptor
+        with self.puller.locks.acquire(f"blob-{descriptor.digest.hex}", exclusive=True, cancel=cancel):
+            path = self.puller.blobs.download(
+                descriptor,
+                self.repository.blob(descriptor.digest, descriptor.size),
+                on_progress=lambda frontier: self._advance(download, frontier),
+                on_retry=lambda seconds: self._retrying(descriptor, seconds),
+                limiter=self.options.limiter,
+                cancel=cancel,
+            )
+        self.reporter.layer(descriptor.digest.short, LayerStatus.VERIFYING)
+        self.reporter.layer(descriptor.digest.short, LayerStatus.DOWNLOADED)
+        download.finish(path)
+
+    def _advance(self, download: Download, frontier_bytes: int) -> None:
+        descriptor = download.descriptor
+        download.advance(self._file(descriptor), frontier_bytes)
+        self.reporter.layer(
+            descriptor.digest.short, LayerStatus.DOWNLOADING, frontier_bytes, descriptor.size
+        )
+
+    def _file(self, descriptor: Descriptor) -> Path:
+        return self.puller.blobs.partial_path(descriptor.digest)
+
+    def _retrying(self, descriptor: Descriptor, seconds: int) -> None:
+        self.reporter.layer(descriptor.digest.short, LayerStatus.RETRYING, retry_in_s=seconds)
