@@ -346,7 +346,9 @@ class TarReader:
             raise InvalidTar(offset=self.offset)
         return self._merge(header, block, records, name, link)
 
-    def _merge(self, member: Member, block: bytes, records: dict[bytes, bytes], name: bytes, link: bytes) -> Member:
+    def _merge(
+        self, member: Member, block: bytes, records: dict[bytes, bytes], name: bytes, link: bytes
+    ) -> Member:
         merge_records(member, records)
         if name:
             member.name = name

@@ -122,7 +122,9 @@ class TarSplitWriter:
 
     def segment(self, data: bytes) -> None:
         """Raw bytes of the archive."""
-        self._add(b'{"type":2,"payload":"%b","position":%d}\n' % (b2a_base64(data, newline=False), self._position))
+        self._add(
+            b'{"type":2,"payload":"%b","position":%d}\n' % (b2a_base64(data, newline=False), self._position)
+        )
 
     def begin(self, member: Member) -> None:
         """A member starts; its name must be new."""
@@ -146,7 +148,12 @@ class TarSplitWriter:
             field = _name_field(name)
         if member.size and member.sparse is None:
             crc = b2a_base64(self._crc.to_bytes(8, "big"), newline=False)
-            line = b'{"type":1,%b"size":%d,"payload":"%b","position":%d}\n' % (field, member.size, crc, self._position)
+            line = b'{"type":1,%b"size":%d,"payload":"%b","position":%d}\n' % (
+                field,
+                member.size,
+                crc,
+                self._position,
+            )
         else:
             line = b'{"type":1,%b"payload":null,"position":%d}\n' % (field, self._position)
         self._add(line)
