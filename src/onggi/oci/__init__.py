@@ -1,0 +1,1 @@
+"""Pure values: digests, references, platforms, manifests, image configs. No I/O."""

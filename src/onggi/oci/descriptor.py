@@ -1,0 +1,23 @@
+"""A descriptor: what some bytes are, which, and how many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from onggi.oci.digest import Digest
+from onggi.oci.platform import Platform
+
+__all__ = ["Descriptor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """OCI image-spec, descriptor.md. ``size`` is bytes; −1 means unknown."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    platform: Platform | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    urls: tuple[str, ...] = ()

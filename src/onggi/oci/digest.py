@@ -1,0 +1,171 @@
+"""The ids of the image world, each its own type.
+
+==========  ======================================================  =========================
+type        hash of                                                 example of use
+==========  ======================================================  =========================
+Digest      a blob, manifest or index, as served                    ``nginx@sha256:…``
+ImageID     the image config's bytes                                ``docker images``
+DiffID      a layer's uncompressed tar, all of it                   config ``rootfs.diff_ids``
+ChainID     ``"<parent chainID> <diffID>"``; the base: its diffID   ``layerdb/sha256/<hex>``
+CacheID     nothing (random)                                        ``overlay2/<cache-id>``
+LinkID      nothing (random)                                        ``overlay2/l/<link>``
+==========  ======================================================  =========================
+
+They are strings (``sha256:<hex>``), so they sort, hash and serialise as such; a type
+checker keeps one from being taken for another.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from onggi.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = [
+    "EMPTY_TAR_DIFF_ID",
+    "CacheID",
+    "ChainID",
+    "DiffID",
+    "Digest",
+    "Hash",
+    "ImageID",
+    "InvalidDigest",
+    "LinkID",
+    "chain_id",
+    "chain_ids",
+    "random_id",
+]
+
+# algorithm[sep algorithm]* ":" hex{32,}   (go-digest's anchored expression)
+_SHAPE = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
+_HEX = re.compile(r"[0-9a-f]*")
+_HEX_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
+
+
+class InvalidDigest(InvalidArgument):
+    """Not a digest; the message is go-digest's."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(reason, hint="a digest looks like sha256:<64 hexadecimal digits>")
+        self.text = text
+
+
+class Hash(str):
+    """``<algorithm>:<hex>``; make one with :meth:`parse` (untrusted) or :meth:`of` (computed)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Check and convert. Raises InvalidDigest with Docker's words."""
+        if not _SHAPE.fullmatch(text):
+            raise InvalidDigest(text, "invalid checksum digest format")
+        algorithm, _, digits = text.partition(":")
+        if algorithm not in _HEX_DIGITS:
+            raise InvalidDigest(text, "unsupported digest algorithm")
+        if len(digits) != _HEX_DIGITS[algorithm]:
+            raise InvalidDigest(text, "invalid checksum digest length")
+        if not _HEX.fullmatch(digits):
+            raise InvalidDigest(text, "invalid checksum digest format")
+        return cls(text)
+
+    @property
+    def algorithm(self) -> str:
+        """``sha256`` (or sha384, sha512)."""
+        return self.partition(":")[0]
+
+    @property
+    def hex(self) -> str:
+        """The digits alone."""
+        return self.partition(":")[2]
+
+    @property
+    def short(self) -> str:
+        """The first 12 digits, as Docker prints ids."""
+        return self.partition(":")[2][:12]
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """The sha256 of ``data``."""
+        return cls("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+class Digest(Hash):
+    """Of bytes as a registry serves them: blob, manifest, index."""
+
+    __slots__ = ()
+
+
+class ImageID(Hash):
+    """Of an image config's bytes."""
+
+    __slots__ = ()
+
+
+class DiffID(Hash):
+    """Of a layer's uncompressed tar."""
+
+    __slots__ = ()
+
+
+class ChainID(Hash):
+    """Of a layer and everything below it."""
+
+    __slots__ = ()
+
+
+class CacheID(str):
+    """64 random hexadecimal digits: a layer's directory in the driver. Means nothing elsewhere."""
+
+    __slots__ = ()
+
+    @classmethod
+    def random(cls) -> CacheID:
+        """A new one."""
+        return cls(random_id())
+
+
+class LinkID(str):
+    """26 characters of base32 (A–Z2–7): overlay2's short name of a layer."""
+
+    __slots__ = ()
+
+    @classmethod
+    def random(cls) -> LinkID:
+        """A new one, from 17 random bytes as Docker makes it."""
+        return cls(base64.b32encode(secrets.token_bytes(17)).decode("ascii")[:26])
+
+
+# Of 1024 zero bytes, the tar of nothing: commit and build treat it as "no layer".
+EMPTY_TAR_DIFF_ID = DiffID("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")
+
+
+def chain_id(parent: ChainID | None, diff: DiffID) -> ChainID:
+    """The id of ``diff`` on top of ``parent``: sha256 of both as text with one space between."""
+    if parent is None:
+        return ChainID(diff)
+    return ChainID.of(f"{parent} {diff}".encode("ascii"))
+
+
+def chain_ids(diffs: Iterable[DiffID]) -> tuple[ChainID, ...]:
+    """The chainID of every layer, base first."""
+    chains: list[ChainID] = []
+    for diff in diffs:
+        chains.append(chain_id(chains[-1] if chains else None, diff))
+    return tuple(chains)
+
+
+def random_id() -> str:
+    """64 hexadecimal digits whose first 12 are never all decimal (they would pass for a number)."""
+    while True:
+        text = secrets.token_hex(32)
+        if not text[:12].isdecimal():
+            return text

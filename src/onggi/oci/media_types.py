@@ -1,0 +1,67 @@
+"""Media types of manifests, configs and layers."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ACCEPTED_MANIFESTS",
+    "DOCKER_LIST",
+    "DOCKER_MANIFEST",
+    "DOCKER_SCHEMA1",
+    "OCI_INDEX",
+    "OCI_MANIFEST",
+    "is_config",
+    "is_foreign_layer",
+    "is_index",
+    "is_layer",
+    "is_schema1",
+]
+
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+# What the pull asks for; sent as separate Accept lines (docker-engine §2.5).
+ACCEPTED_MANIFESTS = (
+    DOCKER_MANIFEST,
+    DOCKER_LIST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    DOCKER_SCHEMA1,
+    "application/json",
+)
+
+# Types that odd registries give to configs and layers; Docker lets them pass.
+_ODD = frozenset({"application/octet-stream", "application/json", "text/html", ""})
+
+
+def is_index(media_type: str) -> bool:
+    """True for a manifest list or an OCI index."""
+    return media_type in (DOCKER_LIST, OCI_INDEX)
+
+
+def is_schema1(media_type: str) -> bool:
+    """True for the manifests of before 2016."""
+    return media_type in (DOCKER_SCHEMA1, "application/vnd.docker.distribution.manifest.v1+json")
+
+
+def is_config(media_type: str) -> bool:
+    """True for types Docker takes for an image config."""
+    return media_type in _ODD or media_type in (DOCKER_CONFIG, OCI_CONFIG)
+
+
+def is_layer(media_type: str) -> bool:
+    """True for types Docker takes for a layer."""
+    if media_type in _ODD:
+        return True
+    families = ("application/vnd.oci.image", "application/vnd.docker")
+    return any(media_type == family or media_type.startswith(family + ".") for family in families)
+
+
+def is_foreign_layer(media_type: str) -> bool:
+    """True for layers that registries must not hold (Windows base layers)."""
+    return ".foreign." in media_type or ".nondistributable." in media_type
