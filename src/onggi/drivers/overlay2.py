@@ -53,7 +53,9 @@ class DamagedLayer(DataLoss):
     """A layer's directory lacks what overlay2 needs of it."""
 
     def __init__(self, cache_id: str, reason: str) -> None:
-        super().__init__(f"layer directory {cache_id}: {reason}", hint="pull the image again: the layer is made anew")
+        super().__init__(
+            f"layer directory {cache_id}: {reason}", hint="pull the image again: the layer is made anew"
+        )
         self.cache_id = cache_id
 
 

@@ -106,7 +106,9 @@ def _unpack(request: dict[str, object], control: socket.socket, descriptors: lis
     return {"diff_id": stream.diff_id, "size": applied.size_bytes, "members": applied.members}
 
 
-def _hash_only(request: dict[str, object], control: socket.socket, descriptors: list[int]) -> dict[str, object]:
+def _hash_only(
+    request: dict[str, object], control: socket.socket, descriptors: list[int]
+) -> dict[str, object]:
     """No files: which diffID has this blob? Asked when the layer itself is there already."""
     stream = _Stream(_Follower(control, descriptors[0]))
     for _ in stream:

@@ -86,7 +86,9 @@ def _space(core: Core) -> Iterator[Finding]:
     free = shutil.disk_usage(path).free
     inodes = os.statvfs(path)
     if inodes.f_files and inodes.f_favail < 10_000:
-        yield Finding(WARN, "inodes", f"{inodes.f_favail} left on {path}", "remove images: onggi image prune -a")
+        yield Finding(
+            WARN, "inodes", f"{inodes.f_favail} left on {path}", "remove images: onggi image prune -a"
+        )
     text = f"{free / 1e9:.1f}GB free on {path}"
     if free < _LOW_DISK_BYTES:
         yield Finding(WARN, "disk", text, "remove images: onggi image prune -a")
@@ -104,7 +106,10 @@ def _names(core: Core) -> Iterator[Finding]:
     lost = [reference for reference, image_id in names if image_id not in known]
     for reference in lost:
         yield Finding(
-            WARN, "repositories.json", f"{reference.familiar} names no image here", f"onggi pull {reference.familiar}"
+            WARN,
+            "repositories.json",
+            f"{reference.familiar} names no image here",
+            f"onggi pull {reference.familiar}",
         )
     if not lost:
         yield Finding(OK, "repositories.json", f"{len(names)} names")
@@ -129,7 +134,10 @@ def _layers(core: Core) -> Iterator[Finding]:
         reason = _damage(core, chain)
         if reason:
             yield Finding(
-                FAIL, f"layer {chain.short}", reason, "pull an image that uses it: see onggi explain " + chain.short
+                FAIL,
+                f"layer {chain.short}",
+                reason,
+                "pull an image that uses it: see onggi explain " + chain.short,
             )
         else:
             sound += 1

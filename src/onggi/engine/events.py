@@ -78,4 +78,3 @@ def _has(event: Event, key: str, value: str) -> bool:
         return value in names or any(name.split(":")[0] == value for name in names)
     name, equals, wanted = value.partition("=")
     return name in event.attributes and (not equals or event.attributes[name] == wanted)
-

@@ -139,7 +139,9 @@ class _Search:
     def ids(self, prefix: str) -> list[Explanation]:
         found = [self._image(image) for image in self._images if image.id.hex.startswith(prefix)]
         found += self._manifests(prefix)
-        found += [self._chain(record) for chain, record in self._records.items() if chain.hex.startswith(prefix)]
+        found += [
+            self._chain(record) for chain, record in self._records.items() if chain.hex.startswith(prefix)
+        ]
         found += [self._diff_id(diff) for diff in self._diff_ids() if diff.hex.startswith(prefix)]
         found += self._blobs(prefix)
         for record in self._records.values():
@@ -154,7 +156,10 @@ class _Search:
         facts = [
             ("names", ", ".join(image.tags + image.digests) or "none"),
             ("file", str(self._core.images.path(image.id))),
-            ("platform", "/".join(filter(None, (image.config.os, image.config.architecture, image.config.variant)))),
+            (
+                "platform",
+                "/".join(filter(None, (image.config.os, image.config.architecture, image.config.variant))),
+            ),
             ("created", image.created or "unknown"),
             ("layers", str(len(image.config.diff_ids))),
         ]
@@ -260,7 +265,11 @@ class _Search:
                     depth = image.config.chain_ids.index(chain) + 1
                     name = image.tags[0] if image.tags else image.id.short
                     users.append(f"image {name} (layer {depth} of {len(image.config.chain_ids)})")
-        users += [f"container {name[:12]}" for name, chain in self._core.layers.db.containers().items() if chain in chains]
+        users += [
+            f"container {name[:12]}"
+            for name, chain in self._core.layers.db.containers().items()
+            if chain in chains
+        ]
         return users
 
     # --- by path --------------------------------------------------------------------------

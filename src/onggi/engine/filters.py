@@ -38,9 +38,7 @@ def compile_filters(
     return lambda image: all(test(image) for test in tests)
 
 
-def _compile(
-    key: str, values: list[str], find: Callable[[str], Image], has_children: Predicate
-) -> Predicate:
+def _compile(key: str, values: list[str], find: Callable[[str], Image], has_children: Predicate) -> Predicate:
     if key == "dangling":
         wanted = _boolean(key, values)
         return lambda image: (not image.tags and not has_children(image)) == wanted

@@ -57,9 +57,7 @@ class Images:
         """Images, newest first; intermediate ones (no name, but children) only with ``all``."""
         names = self._core.tags.snapshot().by_image()
         parents = self._parents()
-        matches = compile_filters(
-            filters or {}, _LIST_FILTERS, self.get, lambda image: image.id in parents
-        )
+        matches = compile_filters(filters or {}, _LIST_FILTERS, self.get, lambda image: image.id in parents)
         found = []
         for image_id, config in self._core.images.images():
             image = Image(self._core, image_id, config)

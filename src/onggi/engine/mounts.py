@@ -178,7 +178,9 @@ def mount_image(core: Core, image_id: ImageID, target: Path) -> None:
     """Mount the stack of an image's layers on ``target``, leased against a removal meanwhile."""
     chains = core.images.get(image_id).chain_ids
     if not chains:
-        raise InvalidArgument(f"mount {image_id.short}: the image has no layers", hint="there is nothing to mount")
+        raise InvalidArgument(
+            f"mount {image_id.short}: the image has no layers", hint="there is nothing to mount"
+        )
     with core.layers.lease(chains[-1]):
         record = core.layers.get(chains[-1])
         if record is None:

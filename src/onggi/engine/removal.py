@@ -237,4 +237,3 @@ def _stored(reference: Reference) -> Reference:
     if reference.digest is None:
         return reference
     return reference.without_tag().with_digest(reference.digest)
-

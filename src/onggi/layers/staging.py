@@ -144,7 +144,9 @@ class StagedLayer:
         """Start a worker that unpacks the growing file ``blob`` (a descriptor; stays the caller's)."""
         request: dict[str, object] = {"job": "unpack", "trailing_empty_segment": self._trailing_empty_segment}
         root = os.open(self.staged.diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        split = os.open(self.write_set / TAR_SPLIT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        split = os.open(
+            self.write_set / TAR_SPLIT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
+        )
         try:
             os.fchmod(split, 0o644)
             return Unpacking(workers.start(request, [blob, root, split, self._lease.fileno()]), on_progress)

@@ -60,7 +60,9 @@ class ImageDB:
             names = os.listdir(self._content)
         except FileNotFoundError:
             return []
-        return sorted(ImageID(f"sha256:{name}") for name in names if len(name) == 64 and _HEX.issuperset(name))
+        return sorted(
+            ImageID(f"sha256:{name}") for name in names if len(name) == 64 and _HEX.issuperset(name)
+        )
 
     def __contains__(self, image_id: ImageID) -> bool:
         return self.path(image_id).exists()

@@ -64,9 +64,7 @@ class PullPlan:
         return received + int(sum(layer.size_bytes for layer in missing) * _USUAL_EXPANSION)
 
 
-def plan_pull(
-    puller: Puller, reference: Reference, options: PullOptions, cancel: CancelToken
-) -> PullPlan:
+def plan_pull(puller: Puller, reference: Reference, options: PullOptions, cancel: CancelToken) -> PullPlan:
     """Ask the registry what ``reference`` is, and the store what of it is here."""
     repository = puller.client.repository(reference)
     resolved = repository.resolve(reference, cancel)

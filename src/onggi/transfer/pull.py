@@ -330,9 +330,7 @@ class _Fetcher:
     def _advance(self, download: Download, frontier_bytes: int) -> None:
         descriptor = download.descriptor
         download.advance(self._file(descriptor), frontier_bytes)
-        self.reporter.layer(
-            descriptor.digest.short, LayerStatus.DOWNLOADING, frontier_bytes, descriptor.size
-        )
+        self.reporter.layer(descriptor.digest.short, LayerStatus.DOWNLOADING, frontier_bytes, descriptor.size)
 
     def _file(self, descriptor: Descriptor) -> Path:
         return self.puller.blobs.partial_path(descriptor.digest)
