@@ -12,14 +12,22 @@ import lzma
 import zlib
 from enum import Enum
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from onggi.errors import DataLoss, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Compression", "CorruptStream", "UnsupportedCompression", "decompressed", "sniff"]
+__all__ = [
+    "Compression",
+    "CorruptStream",
+    "UnsupportedCompression",
+    "decompressed",
+    "load",
+    "preload",
+    "sniff",
+]
 
 PIECE = 1 << 20
 """Most bytes given at once. A bomb of any ratio costs this much memory, not its own size."""
@@ -85,9 +93,17 @@ def _is_skippable_frame(prefix: bytes) -> bool:
 class _Decompressor(Protocol):
     """One frame's decompressor, as bz2 and lzma have it."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool:
+        """The frame is complete."""
+
+    @property
+    def needs_input(self) -> bool:
+        """All output of the input so far has been given."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """Input behind the frame's end."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         """At most ``max_length`` more bytes; call again with no data while ``needs_input`` is false."""
@@ -132,6 +148,28 @@ def _new_decompressor(compression: Compression) -> _Decompressor:
         return _ZlibDecompressor()
     decompressor: _Decompressor = IgzipDecompressor(flag=DECOMP_GZIP)
     return decompressor
+
+
+def load(compression: Compression) -> None:
+    """Import what decompressing needs, for a process that will not be able to import later.
+
+    A missing package is no error here; :func:`decompressed` does without or says so.
+    """
+    try:
+        if compression is Compression.GZIP:
+            import isal.igzip_lib
+            import isal.isal_zlib  # noqa: F401
+        elif compression is Compression.ZSTD:
+            import zstandard  # noqa: F401
+
+            import onggi.archive.zstd_frames  # noqa: F401
+    except ImportError:
+        pass
+
+
+def preload() -> None:
+    """Import what the most common layers, gzip's, need."""
+    load(Compression.GZIP)
 
 
 def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -205,13 +243,13 @@ def _drain(compression: Compression, decompressor: _Decompressor, data: bytes) -
         data = b""
 
 
-def _isal_error() -> type[BaseException]:
+def _isal_error() -> type[Exception]:
+    """igzip's own exception, where it is installed."""
     try:
-        from isal.isal_zlib import error
+        from isal.isal_zlib import IsalError
     except ImportError:
         return zlib.error
-    isal_error: type[BaseException] = error
-    return isal_error
+    return cast("type[Exception]", IsalError)
 
 
 def _start_of_stream(compression: Compression, data: bytes, source: Iterator[bytes]) -> bytes:

@@ -24,7 +24,7 @@ def _table() -> tuple[int, ...]:
     remainders = []
     for byte in range(256):
         for _ in range(8):
-            byte = byte >> 1 ^ (_POLYNOMIAL if byte & 1 else 0)  # noqa: PLW2901 - the register
+            byte = byte >> 1 ^ (_POLYNOMIAL if byte & 1 else 0)
         remainders.append(byte)
     return tuple(remainders)
 
@@ -43,7 +43,7 @@ def _fastest() -> Callable[[bytes | memoryview, int], int]:
         from fastcrc.crc64 import go_iso
     except ImportError:
         return crc64_by_table
-    return go_iso  # type: ignore[no-any-return]
+    return go_iso
 
 
 _implementation = _fastest()

@@ -177,7 +177,7 @@ class TarReader:
             while offset < end:
                 piece = self._read_piece(end - offset)
                 yield offset, piece
-                offset += len(piece)  # noqa: PLW2901 - the position inside the fragment
+                offset += len(piece)
 
     def _read_expanded(self, member: Member) -> Iterator[bytes | memoryview]:
         position = 0
@@ -327,6 +327,7 @@ class TarReader:
         records: dict[bytes, bytes] = {}
         name = link = b""
         spent = 0
+        block = b""
         while header.type in _SPECIAL_TYPES:
             data = self._read_special(header, spent)
             spent += BLOCK + len(data)
@@ -338,9 +339,9 @@ class TarReader:
                 records = parse_records(data)
                 if header.type == GLOBAL_HEADER:
                     return _global_member(header, records)
-            block = self._read_header()
-            if block is None:
+            if (following := self._read_header()) is None:
                 return None
+            block = following
             header = parse_header(block, self._numbers)
         if header.size < 0 and header.type not in HEADER_ONLY:
             raise InvalidTar(offset=self.offset)

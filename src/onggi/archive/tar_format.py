@@ -126,7 +126,7 @@ class Member:
     def __init__(
         self,
         name: bytes,
-        type: int,  # noqa: A002 - the field's word
+        type: int,
         mode: int = 0o644,
         uid: int = 0,
         gid: int = 0,

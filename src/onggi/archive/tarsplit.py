@@ -22,10 +22,13 @@ together again. Where it cannot, ours differ so that they can, and its reader (D
 from __future__ import annotations
 
 import json
+import os
 import re
+import zlib
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from onggi.archive.crc64 import crc64
 from onggi.archive.tar_format import clean_path
@@ -45,6 +48,7 @@ __all__ = [
     "TarSplitWriter",
     "TarSplitReader",
     "assemble",
+    "gzip_writer",
 ]
 
 FLUSH_SIZE = 1 << 17
@@ -99,10 +103,23 @@ class FileEntry(NamedTuple):
     crc: int | None
 
 
+class SupportsWrite(Protocol):
+    """What takes the stream: a binary file, or :func:`gzip_writer`."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take all of ``data``."""
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
 class TarSplitWriter:
     """Writes the tar-split stream of the archive that it observes.
 
-    ``out`` takes plain JSON lines (see :func:`compressing`); it stays open. Duplicate
+    ``out`` takes plain JSON lines (see :func:`gzip_writer`); it stays open. Duplicate
     names are refused before the content is read, as Docker's own packer refuses them.
     With ``trailing_empty_segment`` the stream ends as that of tar-split 0.11.2–0.11.4
     (Docker 20.10 to 24).
@@ -111,7 +128,7 @@ class TarSplitWriter:
         DuplicatePath: two members have the same cleaned name.
     """
 
-    def __init__(self, out: BinaryIO, *, trailing_empty_segment: bool = False) -> None:
+    def __init__(self, out: SupportsWrite, *, trailing_empty_segment: bool = False) -> None:
         self._out = out
         self._trailing_empty_segment = trailing_empty_segment
         self._lines: list[bytes] = []
@@ -142,10 +159,7 @@ class TarSplitWriter:
     def finish(self, member: Member) -> None:
         """The member is complete."""
         name = member.name
-        if _PLAIN_NAME.fullmatch(name):
-            field = b'"name":"%b",' % name
-        else:
-            field = _name_field(name)
+        field = b'"name":"%b",' % name if _PLAIN_NAME.fullmatch(name) else _name_field(name)
         if member.size and member.sparse is None:
             crc = b2a_base64(self._crc.to_bytes(8, "big"), newline=False)
             line = b'{"type":1,%b"size":%d,"payload":"%b","position":%d}\n' % (
@@ -175,6 +189,44 @@ class TarSplitWriter:
         self._out.write(b"".join(self._lines))
         self._lines.clear()
         self._gathered = 0
+
+
+class _GzipFile:
+    """Compresses what is written to a descriptor; half a binary file, as TarSplitWriter needs it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._deflate = _new_compressor()
+
+    def write(self, data: bytes) -> int:
+        self._put(self._deflate.compress(data))
+        return len(data)
+
+    def finish(self) -> None:
+        self._put(self._deflate.flush())
+
+    def _put(self, data: bytes) -> None:
+        written = 0
+        while written < len(data):
+            written += os.write(self._fd, memoryview(data)[written:])
+
+
+def _new_compressor() -> _Compressor:
+    """igzip at level 1: tar-split shrinks to a tenth at any level, so speed decides."""
+    try:
+        from isal.isal_zlib import compressobj
+    except ImportError:
+        return zlib.compressobj(level=1, wbits=31)
+    compressor: _Compressor = compressobj(level=1, wbits=31)
+    return compressor
+
+
+@contextmanager
+def gzip_writer(fd: int) -> Iterator[SupportsWrite]:
+    """Write a gzip file to ``fd``, which stays open; it is whole when the block ends without an error."""
+    file = _GzipFile(fd)
+    yield file
+    file.finish()
 
 
 def _name_field(name: bytes) -> bytes:

@@ -52,7 +52,8 @@ def set_owner(target: int | bytes, member: Member, path: bytes, parent_fd: int |
         else:
             os.chown(target, uid, gid, dir_fd=parent_fd, follow_symlinks=False)
     except OSError as error:
-        what = f'failed to Lchown "{printable(path)}" for UID {member.uid}, GID {member.gid}: lchown {printable(path)}'
+        name = printable(path)
+        what = f'failed to Lchown "{name}" for UID {member.uid}, GID {member.gid}: lchown {name}'
         raise failure(error, what, path) from None
 
 

@@ -1,0 +1,123 @@
+"""File system calls that Python's ``os`` lacks."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+__all__ = [
+    "FILESYSTEM_NAMES",
+    "is_mountpoint",
+    "renameat2_exchange",
+    "renameat2_noreplace",
+    "statfs_type",
+    "syncfs",
+]
+
+FILESYSTEM_NAMES = {
+    0x61756673: "aufs",
+    0x9123683E: "btrfs",
+    0x28CD3D45: "cramfs",
+    0xF15F: "ecryptfs",
+    0xEF53: "extfs",
+    0xF2F52010: "f2fs",
+    0x65735546: "fuse",
+    0x47504653: "gpfs",
+    0x000072B6: "jffs",
+    0x3153464A: "jfs",
+    0x6969: "nfs",
+    0x794C7630: "overlayfs",
+    0x858458F6: "ramfs",
+    0x52654973: "reiserfs",
+    0x517B: "smb",
+    0x73717368: "squashfs",
+    0x01021994: "tmpfs",
+    0xA501FCF5: "vxfs",
+    0x58465342: "xfs",
+    0x2FC12FC1: "zfs",
+}
+"""Docker's names for ``f_type`` of statfs(2), as ``docker info`` shows them."""
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+_STATFS_SIZE = 256  # bytes; more than struct statfs has on any architecture
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, *paths: str | bytes) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        if len(paths) == 2:
+            raise OSError(number, os.strerror(number), paths[0], None, paths[1])
+        raise OSError(number, os.strerror(number), *paths)
+
+
+def syncfs(fd: int) -> None:
+    """Write all of the file system that ``fd`` is on to its disk; waits for it.
+
+    Raises:
+        OSError: the descriptor is bad, or (Linux ≥ 5.8) some write has failed since it was opened.
+    """
+    _check(_libc.syncfs(ctypes.c_int(fd)))
+
+
+def statfs_type(path: str | bytes) -> str:
+    """Docker's name for the file system that ``path`` is on, ``<unknown>`` for others."""
+    buffer = ctypes.create_string_buffer(_STATFS_SIZE)
+    _check(_libc.statfs(ctypes.c_char_p(os.fsencode(path)), buffer), path)
+    magic = ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+    return FILESYSTEM_NAMES.get(magic, "<unknown>")
+
+
+def renameat2_exchange(first: str | bytes, second: str | bytes) -> None:
+    """Swap two existing names atomically.
+
+    Raises:
+        OSError: EINVAL where the file system cannot.
+    """
+    _renameat2(first, second, _RENAME_EXCHANGE)
+
+
+def renameat2_noreplace(source: str | bytes, target: str | bytes) -> None:
+    """Rename, but never over something.
+
+    Raises:
+        FileExistsError: ``target`` exists.
+        OSError: EINVAL where the file system cannot.
+    """
+    _renameat2(source, target, _RENAME_NOREPLACE)
+
+
+def _renameat2(source: str | bytes, target: str | bytes, flags: int) -> None:
+    if not hasattr(_libc, "renameat2"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), source, None, target)
+    result = _libc.renameat2(
+        ctypes.c_int(_AT_FDCWD),
+        ctypes.c_char_p(os.fsencode(source)),
+        ctypes.c_int(_AT_FDCWD),
+        ctypes.c_char_p(os.fsencode(target)),
+        ctypes.c_uint(flags),
+    )
+    _check(result, source, target)
+
+
+def is_mountpoint(path: str | bytes) -> bool:
+    """Whether something is mounted on ``path``, bind mounts of the same file system included."""
+    real = os.path.realpath(os.fsencode(path))
+    try:
+        with open("/proc/self/mountinfo", "rb") as table:
+            return any(_unescape(line.split(b" ", 5)[4]) == real for line in table)
+    except FileNotFoundError:
+        return os.path.ismount(real)
+
+
+def _unescape(field: bytes) -> bytes:
+    """The kernel writes space, tab, newline and backslash as ``\\ooo``."""
+    if b"\\" not in field:
+        return field
+    for character in b" \t\n\\":
+        field = field.replace(b"\\%03o" % character, bytes((character,)))
+    return field

@@ -1,0 +1,245 @@
+"""Mount directories: one at a second place, or a stack of them with overlayfs, however high.
+
+Three ways to tell the kernel the lower directories, best first:
+
+1. ``lowerdir+``, one call a directory, up to 500 (Linux ≥ 6.8).
+2. One option string for mount(2): ends at a page, about 120 absolute Docker paths.
+3. The same with descriptor numbers for names (``lowerdir=3:4:5``), looked up in
+   ``/proc/self/fd``: 500 directories fit, and paths may hold commas and colons. The
+   working directory of one short-lived thread is set there, of nobody else. Docker's
+   relative names do the same for its own layout, up to 140 directories.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from onggi.errors import InvalidArgument
+from onggi.linux.mount_calls import (
+    FSCONFIG_STRING_MAX,
+    MOUNT_ATTR_RDONLY,
+    MS_BIND,
+    MS_RDONLY,
+    MS_REMOUNT,
+    MountError,
+    fsconfig_create,
+    fsconfig_fd,
+    fsconfig_flag,
+    fsconfig_string,
+    fsmount,
+    fsopen,
+    mount,
+    mount_setattr,
+    move_mount,
+    open_tree,
+    unmount,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from onggi.linux.mount_calls import Name
+
+    Layer = Name | int
+
+__all__ = ["MAX_LOWERS", "MountError", "bind_mount", "overlay_mount", "unmount"]
+
+MAX_LOWERS = 500
+"""Directories of one overlay: the kernel's OVL_MAX_STACK."""
+
+_CLONE_FS = 0x200
+_SPECIAL = b",:\\"
+
+
+class _NoLowerdirPlus(Exception):
+    """The kernel takes lower directories only as one string."""
+
+
+def bind_mount(source: Name, target: Name, *, read_only: bool = False) -> None:
+    """Show the directory ``source`` at ``target`` too; what is mounted below it is not shown."""
+    try:
+        fd = open_tree(source)
+        try:
+            if read_only:
+                mount_setattr(fd, MOUNT_ATTR_RDONLY)
+            move_mount(fd, target)
+        finally:
+            os.close(fd)
+    except MountError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        mount(source, target, "", MS_BIND)
+        if read_only:
+            _remount_read_only(target)
+
+
+def _remount_read_only(target: Name) -> None:
+    try:
+        mount("", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+    except MountError:
+        unmount(target)
+        raise
+
+
+def overlay_mount(
+    target: Name,
+    lowers: Sequence[Layer],
+    upper: Layer | None = None,
+    work: Layer | None = None,
+    *,
+    options: Sequence[str] = (),
+) -> None:
+    """Mount ``lowers``, uppermost first, below ``upper`` on the directory ``target``.
+
+    A layer is a path or a descriptor of a directory (which stays the caller's). Without
+    ``upper`` the mount is read-only; a single lower is then bind-mounted, since the kernel
+    makes no overlay of one directory. ``work`` is an empty directory on the file system of
+    ``upper``. ``options`` are overlayfs's own (``index=off``, ``userxattr``).
+
+    Raises:
+        InvalidArgument: no lowers, more than 500, or ``upper`` without ``work``.
+        MountError: the kernel refuses.
+    """
+    if not 1 <= len(lowers) <= MAX_LOWERS or (upper is None) != (work is None):
+        raise InvalidArgument(
+            f"mount overlay: {len(lowers)} lower directories (1 to {MAX_LOWERS} are possible), or upper without work"
+        )
+    layers = {"upperdir": upper, "workdir": work}
+    if upper is None and len(lowers) == 1:
+        with ExitStack() as stack:
+            bind_mount(_as_path(lowers[0], stack), target, read_only=True)
+        return
+    try:
+        _mount_by_steps(target, lowers, layers, options)
+    except _NoLowerdirPlus:
+        _mount_at_once(target, lowers, layers, options)
+
+
+def _mount_by_steps(
+    target: Name, lowers: Sequence[Layer], layers: dict[str, Layer | None], options: Sequence[str]
+) -> None:
+    with ExitStack() as stack:
+        try:
+            config = fsopen("overlay")
+        except MountError as error:
+            if error.errno == errno.ENOSYS:
+                raise _NoLowerdirPlus from None
+            raise
+        stack.callback(os.close, config)
+        fsconfig_string(config, "source", "overlay")
+        for index, lower in enumerate(lowers):
+            try:
+                _configure_layer(config, "lowerdir+", lower)
+            except MountError as error:
+                if index == 0 and error.errno == errno.EINVAL and "nknown parameter" in error.log:
+                    raise _NoLowerdirPlus from None
+                raise
+        for key, layer in layers.items():
+            if layer is not None:
+                _configure_layer(config, key, layer)
+        for option in options:
+            _configure_option(config, option)
+        fsconfig_create(config)
+        mounted = fsmount(config, MOUNT_ATTR_RDONLY if layers["upperdir"] is None else 0)
+        stack.callback(os.close, mounted)
+        move_mount(mounted, target)
+
+
+def _configure_option(config: int, option: str) -> None:
+    key, equals, value = option.partition("=")
+    if equals:
+        fsconfig_string(config, key, value)
+    else:
+        fsconfig_flag(config, key)
+
+
+def _configure_layer(config: int, key: str, layer: Layer) -> None:
+    """Name a layer by its path where that is short, so that /proc/mounts shows it."""
+    if isinstance(layer, int):
+        _configure_descriptor(config, key, layer)
+    elif len(os.fsencode(layer)) <= FSCONFIG_STRING_MAX:
+        fsconfig_string(config, key, layer)
+    else:
+        with ExitStack() as stack:
+            _configure_descriptor(config, key, _as_descriptor(layer, stack))
+
+
+def _configure_descriptor(config: int, key: str, fd: int) -> None:
+    try:
+        fsconfig_fd(config, key, fd)
+    except MountError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        fsconfig_string(config, key, f"/proc/self/fd/{fd}")  # before descriptors were taken
+
+
+def _mount_at_once(
+    target: Name, lowers: Sequence[Layer], layers: dict[str, Layer | None], options: Sequence[str]
+) -> None:
+    flags = MS_RDONLY if layers["upperdir"] is None else 0
+    with ExitStack() as stack:
+        given = [_as_path(lower, stack) for lower in lowers]
+        others = {key: _as_path(layer, stack) for key, layer in layers.items() if layer is not None}
+        text = _option_string(given, others, options)
+        plain = not any(byte in name for name in (*given, *others.values()) for byte in _SPECIAL)
+        if plain and len(text) < os.sysconf("SC_PAGE_SIZE"):
+            mount("overlay", target, "overlay", flags, text)
+            return
+        numbers = [b"%d" % _as_descriptor(lower, stack) for lower in lowers]
+        others = {
+            key: b"%d" % _as_descriptor(layer, stack) for key, layer in layers.items() if layer is not None
+        }
+        _mount_from_descriptors(
+            os.path.abspath(os.fsencode(target)), _option_string(numbers, others, options), flags
+        )
+
+
+def _option_string(lowers: list[bytes], others: dict[str, bytes], options: Sequence[str]) -> bytes:
+    parts = [option.encode() for option in options]
+    parts.append(b"lowerdir=" + b":".join(lowers))
+    parts += [key.encode() + b"=" + value for key, value in others.items()]
+    return b",".join(parts)
+
+
+def _mount_from_descriptors(target: bytes, text: bytes, flags: int) -> None:
+    """mount(2) in a thread whose working directory is /proc/self/fd, its own after unshare(CLONE_FS)."""
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.unshare(ctypes.c_int(_CLONE_FS)) < 0:
+                raise MountError("unshare the working directory", ctypes.get_errno())
+            os.chdir("/proc/self/fd")
+            mount("overlay", target, "overlay", flags, text)
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name="overlay-mount")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+
+
+def _as_path(layer: Layer, stack: ExitStack) -> bytes:
+    """An absolute path of a layer; a descriptor has one under /proc while it is open."""
+    if isinstance(layer, int):
+        return b"/proc/self/fd/%d" % layer
+    return os.path.abspath(os.fsencode(layer))
+
+
+def _as_descriptor(layer: Layer, stack: ExitStack) -> int:
+    if isinstance(layer, int):
+        return layer
+    try:
+        fd = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise MountError(f"open layer {os.fsdecode(layer)}", error.errno or errno.EIO) from None
+    stack.callback(os.close, fd)
+    return fd
