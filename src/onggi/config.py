@@ -46,20 +46,20 @@ _KEYS: dict[str, tuple[str, type]] = {
 # dockerd's other keys (20.10 … 28): accepted, since a shared daemon.json is the point.
 _DOCKER_ONLY = frozenset(
     """
-    allow-direct-routing allow-nondistributable-artifacts api-cors-header authorization-plugins bip bridge
-    bridge-accept-fwmark builder cdi-spec-dirs cgroup-parent cluster-advertise cluster-store
+    allow-direct-routing allow-nondistributable-artifacts api-cors-header authorization-plugins bip
+    bridge bridge-accept-fwmark builder cdi-spec-dirs cgroup-parent cluster-advertise cluster-store
     cluster-store-opts config containerd containerd-namespace containerd-plugins-namespace cpu-rt-period
     cpu-rt-runtime cri-containerd data-root default-address-pools default-cgroupns-mode default-gateway
-    default-gateway-v6 default-ipc-mode default-network-opts default-runtime default-shm-size
-    default-ulimits deprecated-key-path dns dns-opts dns-search exec-opts exec-root experimental features
-    fixed-cidr fixed-cidr-v6 graph group host-gateway-ip host-gateway-ips hosts icc init init-path ip
-    ip-forward ip-forward-no-drop ip-masq ip6tables iptables ipv6 isolation live-restore log-driver
-    log-format log-level log-opts max-download-attempts metrics-addr min-api-version mtu
-    network-control-plane-mtu no-new-privileges node-generic-resources oom-score-adjust pidfile proxies
-    raw-logs registry-mirrors rootless runtimes seccomp-profile selinux-enabled shutdown-timeout
-    swarm-default-advertise-addr tls tlscacert tlscert tlskey tlsverify userland-proxy
-    userland-proxy-path userns-remap validate firewall-backend
-    """.split()
+    default-gateway-v6 default-ipc-mode default-network-opts default-runtime default-shm-size default-
+    ulimits deprecated-key-path dns dns-opts dns-search exec-opts exec-root experimental features fixed-
+    cidr fixed-cidr-v6 graph group host-gateway-ip host-gateway-ips hosts icc init init-path ip ip-
+    forward ip-forward-no-drop ip-masq ip6tables iptables ipv6 isolation live-restore log-driver log-
+    format log-level log-opts max-download-attempts metrics-addr min-api-version mtu network-control-
+    plane-mtu no-new-privileges node-generic-resources oom-score-adjust pidfile proxies raw-logs
+    registry-mirrors rootless runtimes seccomp-profile selinux-enabled shutdown-timeout swarm-default-
+    advertise-addr tls tlscacert tlscert tlskey tlsverify userland-proxy userland-proxy-path userns-
+    remap validate firewall-backend
+    """.split()  # noqa: SIM905
 )
 # environment variable → field
 _ENVIRONMENT = {

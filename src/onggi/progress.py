@@ -56,7 +56,7 @@ class LayerProgress:
         """Docker's words for this state."""
         if self.status is LayerStatus.RETRYING:
             return f"Retrying in {self.retry_in_s} second{'' if self.retry_in_s == 1 else 's'}"
-        return self.status.value
+        return str(self.status.value)
 
 
 ProgressEvent = Message | LayerProgress

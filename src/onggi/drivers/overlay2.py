@@ -21,16 +21,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
+from onggi.drivers.staged import StagedDirectory
 from onggi.errors import DataLoss, FailedPrecondition, InvalidArgument
 from onggi.linux import filesystem
 from onggi.linux.mount import overlay_mount
 from onggi.oci.digest import CacheID, LinkID
 from onggi.store.atomic import make_directory, read_optional, stage_file, sync_directory
 
-__all__ = ["DamagedLayer", "NeedsRoot", "Overlay2", "StagedLayer"]
+__all__ = ["DamagedLayer", "NeedsRoot", "Overlay2"]
 
 _LINK = re.compile(r"[A-Z2-7]{26}")
 # Docker refuses deeper chains when it registers a layer.
@@ -57,20 +57,6 @@ class DamagedLayer(DataLoss):
             f"layer directory {cache_id}: {reason}", hint="pull the image again: the layer is made anew"
         )
         self.cache_id = cache_id
-
-
-@dataclass(frozen=True, slots=True)
-class StagedLayer:
-    """A layer on its way: ``directory`` holds what becomes ``R/overlay2/<cache_id>``."""
-
-    cache_id: CacheID
-    link: LinkID
-    directory: Path
-
-    @property
-    def diff(self) -> Path:
-        """Where its files are being unpacked."""
-        return self.directory / "diff"
 
 
 class Overlay2:
@@ -114,17 +100,16 @@ class Overlay2:
 
     # --- making ---------------------------------------------------------------------------
 
-    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> StagedLayer:
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> StagedDirectory:
         """Lay out an empty layer in ``directory`` (which must not exist)."""
-        os.mkdir(directory, 0o710)
-        os.chmod(directory, 0o710)
+        make_directory(directory, 0o710)
         make_directory(directory / "diff", 0o755)
         if not base:
             make_directory(directory / "work", 0o700)
         _write(directory / "link", link, 0o644)
-        return StagedLayer(cache_id, link, directory)
+        return StagedDirectory(cache_id, link, directory)
 
-    def install(self, staged: StagedLayer, parent: CacheID | None) -> None:
+    def install(self, staged: StagedDirectory, parent: CacheID | None) -> None:
         """Move a staged layer into place and mark its parent ``committed``; not yet durable."""
         if parent is not None:
             _write(staged.directory / "lower", self._lower_for_child(parent), 0o644)

@@ -130,10 +130,11 @@ class _GzipWriter:
         self._crc = 0
         self._length = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> int:
         self._crc = zlib.crc32(data, self._crc)
         self._length += len(data)
         self._file.write(self._compress.compress(data))
+        return len(data)
 
     def __enter__(self) -> _GzipWriter:
         self._file.write(self._HEADER)
@@ -237,7 +238,7 @@ class _Stream:
             _import_if_there("zstandard")
         self._pieces = compression.decompressed(_chain(first, pieces))
         self._hash = sha256()
-        self._queue: deque[bytes | memoryview | BaseException | None] = deque()
+        self._queue: deque[bytes | BaseException | None] = deque()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._inflate, daemon=True)
         self._thread.start()
@@ -252,14 +253,14 @@ class _Stream:
             end = error
         self._put(end)
 
-    def _put(self, item: bytes | memoryview | BaseException | None) -> None:
+    def _put(self, item: bytes | BaseException | None) -> None:
         with self._changed:
             while len(self._queue) >= _QUEUE_PIECES:
                 self._changed.wait()
             self._queue.append(item)
             self._changed.notify()
 
-    def __iter__(self) -> Iterator[bytes | memoryview]:
+    def __iter__(self) -> Iterator[bytes]:
         while True:
             with self._changed:
                 while not self._queue:

@@ -25,7 +25,7 @@ class HelperFailed(FailedPrecondition):
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"start worker: {reason}",
-            hint="check with 'onggi doctor' that this Python can be executed and that processes may be started",
+            hint="check that this Python can be executed and that this user may start processes",
         )
 
 

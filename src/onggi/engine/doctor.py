@@ -153,8 +153,8 @@ def _damage(core: Core, chain: ChainID) -> str:
 
 
 def _leftovers(core: Core) -> Iterator[Finding]:
-    known = {record.cache_id for record in core.layers.db.records()}
-    known |= {record for record in core.layers.db.container_cache_ids()}
+    known: set[str] = {record.cache_id for record in core.layers.db.records()}
+    known |= set(core.layers.db.container_cache_ids())
     orphans = [cache_id for cache_id in core.driver.cache_ids() if cache_id not in known]
     if orphans:
         yield Finding(WARN, "leftovers", f"{len(orphans)} directories belong to no layer: {orphans[0][:12]}…")

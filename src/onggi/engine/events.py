@@ -53,9 +53,9 @@ class Events:
     ) -> Iterator[Event]:
         for event in events:
             seconds = event.time_ns / 1e9
-            if (since is None or seconds >= since) and (until is None or seconds <= until):
-                if _matches(event, filters or {}):
-                    yield event
+            in_time = (since is None or seconds >= since) and (until is None or seconds <= until)
+            if in_time and _matches(event, filters or {}):
+                yield event
 
 
 def _check(filters: Filters) -> None:

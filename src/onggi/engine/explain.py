@@ -28,6 +28,7 @@ from onggi.engine.image import Image
 from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.oci.digest import ChainID, DiffID, ImageID
 from onggi.oci.reference import Reference
+from onggi.store.distribution import BlobSource
 from onggi.store.layerdb import LayerRecord
 
 __all__ = ["Ambiguous", "Explanation", "NothingKnown", "explain", "explain_all"]
@@ -200,7 +201,7 @@ class _Search:
 
     def _diff_id(self, diff: DiffID) -> Explanation:
         records = [record for record in self._records.values() if record.diff_id == diff]
-        facts = [("chainID", record.chain_id) for record in records]
+        facts: list[tuple[str, str]] = [("chainID", record.chain_id) for record in records]
         facts += [("blob", f"{source.digest} from {source.repository}") for source in self._sources(diff)]
         return Explanation(
             "diffID",
@@ -211,7 +212,7 @@ class _Search:
             self._users([record.chain_id for record in records]),
         )
 
-    def _sources(self, diff: DiffID) -> Sequence[object]:
+    def _sources(self, diff: DiffID) -> Sequence[BlobSource]:
         return self._core.distribution.sources(diff)
 
     def _blobs(self, prefix: str) -> Iterator[Explanation]:
@@ -318,9 +319,10 @@ _PLACES = {
 
 
 def _file(path: Path) -> Explanation:
-    name = next((part for part in reversed(path.parts) if part in _PLACES), "")
-    title = _PLACES[name] if path.parts and path.parts[-1] in _PLACES or not path.parts else f"part of {name}"
-    return Explanation("path", str(path), title or "a file of the data root", "a path in the data root")
+    place = next((part for part in reversed(path.parts) if part in _PLACES), "")
+    whole = not path.parts or path.parts[-1] == place
+    title = _PLACES[place] if whole else f"part of {place or 'the data root'}"
+    return Explanation("path", str(path), title, "a path in the data root")
 
 
 def _unowned(path: Path) -> Explanation:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DigestTag", "Images"]
 
+# Inside the class, ``list`` is a verb.
+ImageList = list[Image]
+RemovedList = list[Removed]
+
 _LIST_FILTERS = ("before", "dangling", "label", "reference", "since", "until")
 _PRUNE_FILTERS = ("dangling", "label", "label!", "until")
 
@@ -115,7 +119,7 @@ class Images:
         timeout_s: float | None = None,
         limit_rate_bytes_per_s: int | None = None,
         max_concurrent_downloads: int | None = None,
-    ) -> list[Image]:
+    ) -> ImageList:
         """Pull every tag of a repository, in the registry's order."""
         token = cancel or CancelToken(timeout_s)
         options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads)
@@ -123,9 +127,8 @@ class Images:
         if parsed.tag is not None or parsed.digest is not None:
             raise InvalidArgument("tag can't be used with --all-tags/-a")
         with self._core.writing():
-            pulled = []
-            for tag in self._client().repository(parsed).tags(token):
-                pulled.append(self._puller.pull(parsed.with_tag(tag), options, progress, token))
+            tags = self._client().repository(parsed).tags(token)
+            pulled = [self._puller.pull(parsed.with_tag(tag), options, progress, token) for tag in tags]
             newer = any(item.newer for item in pulled)
             for item in pulled:
                 self._core.emit("pull", item.reference.familiar, {"name": parsed.familiar_name})
@@ -217,7 +220,7 @@ class Images:
                 self._core.images.set_last_updated(image_id, format_ns(time.time_ns()))
             self._core.emit("tag", image_id, {"name": reference.familiar})
 
-    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> list[Removed]:
+    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> RemovedList:
         """Untag and, when that was the last name, delete; ``prune`` takes unnamed parents along.
 
         Returns what happened in Docker's order. Raises ImageNotFound, ImageInUse.

@@ -68,10 +68,10 @@ class Remote:
         resolved = repository.resolve(reference, token)
         document = parse_manifest(resolved.raw, resolved.media_type)
         if isinstance(document, Manifest):
-            manifests = (self._manifest(repository, document, None, token),)
+            found = [self._manifest(repository, document, None, token)]
         else:
-            manifests = tuple(self._entry(repository, entry, token) for entry in document.manifests)
-        return RemoteImage(reference, document.digest, document.media_type, resolved.raw, manifests)
+            found = [self._entry(repository, entry, token) for entry in document.manifests]
+        return RemoteImage(reference, document.digest, document.media_type, resolved.raw, tuple(found))
 
     def _entry(self, repository: Repository, entry: Descriptor, cancel: CancelToken) -> RemoteManifest:
         if entry.platform is not None and entry.platform.os == "unknown":

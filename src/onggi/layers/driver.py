@@ -19,25 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from onggi.drivers.staged import StagedDirectory
 from onggi.oci.digest import CacheID, LinkID
 
-__all__ = ["Staged", "StorageDriver"]
-
-
-class Staged(Protocol):
-    """A layer on its way."""
-
-    @property
-    def cache_id(self) -> CacheID:
-        """The name it will have in the driver."""
-
-    @property
-    def directory(self) -> Path:
-        """What will become the layer's directory."""
-
-    @property
-    def diff(self) -> Path:
-        """Where the worker puts its files."""
+__all__ = ["StorageDriver"]
 
 
 class StorageDriver(Protocol):
@@ -55,10 +40,10 @@ class StorageDriver(Protocol):
     def status(self) -> list[tuple[str, str]]:
         """``DriverStatus`` of ``docker info``."""
 
-    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> Staged:
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> StagedDirectory:
         """Lay out an empty layer in ``directory``, which must not exist; ``base``: it has no parent."""
 
-    def install(self, staged: Staged, parent: CacheID | None) -> None:
+    def install(self, staged: StagedDirectory, parent: CacheID | None) -> None:
         """Move a staged layer into place; a damaged one of the same cache-id is replaced."""
 
     def path(self, cache_id: CacheID) -> Path:

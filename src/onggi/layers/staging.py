@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onggi import errors
+from onggi.drivers.staged import StagedDirectory
 from onggi.drivers.worker import NUMBER
 from onggi.drivers.workers import Workers
 from onggi.errors import DataLoss, OnggiError, Unavailable
-from onggi.layers.driver import Staged
 from onggi.oci.digest import CacheID, ChainID, DiffID
 from onggi.store.atomic import DiskFull, ReadOnlyRoot, translate_os_error
 from onggi.store.layerdb import TAR_SPLIT, LayerRecord
@@ -124,7 +124,9 @@ def _worker_error(report: dict[str, object]) -> OnggiError:
 class StagedLayer:
     """One staging directory; :meth:`discard` or the store's commit ends its life."""
 
-    def __init__(self, base: Path, staged: Staged, lease: Lease, *, trailing_empty_segment: bool) -> None:
+    def __init__(
+        self, base: Path, staged: StagedDirectory, lease: Lease, *, trailing_empty_segment: bool
+    ) -> None:
         self.base = base
         self.staged = staged
         self._lease = lease

@@ -20,13 +20,16 @@ __all__ = ["InvalidPlatform", "NoMatchingPlatform", "Platform", "choose", "selec
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
 _KNOWN_OS = frozenset(
-    "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris windows zos".split()
+    """
+    aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris
+    windows zos
+    """.split()  # noqa: SIM905
 )
 _KNOWN_ARCHITECTURES = frozenset(
-    (
-        "386 amd64 amd64p32 arm armbe arm64 arm64be ppc64 ppc64le loong64 mips mipsle mips64 mips64le "
-        "mips64p32 mips64p32le ppc riscv riscv64 s390 s390x sparc sparc64 wasm"
-    ).split()
+    """
+    386 amd64 amd64p32 arm armbe arm64 arm64be ppc64 ppc64le loong64 mips mipsle mips64 mips64le
+    mips64p32 mips64p32le ppc riscv riscv64 s390 s390x sparc sparc64 wasm
+    """.split()  # noqa: SIM905
 )
 _ALIASES = {
     "x86_64": ("amd64", ""),

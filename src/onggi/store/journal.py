@@ -79,12 +79,9 @@ class Journal:
     def read(self) -> Iterator[Event]:
         """Every event on disk, oldest first."""
         for path in (self._previous, self._current):
-            try:
-                file = open(path, "rb")
-            except FileNotFoundError:
-                continue
-            with file:
-                yield from _parse_lines(file)
+            if path.exists():
+                with open(path, "rb") as file:
+                    yield from _parse_lines(file)
 
     def follow(self) -> JournalTail:
         """A cursor at the present end of the journal, for events yet to come."""

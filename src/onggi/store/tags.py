@@ -32,7 +32,7 @@ class CorruptRepositories(DataLoss):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
             f"read {path}: {reason}",
-            hint=f"restore it from a backup, or move it away: mv {path} {path}.broken (images stay, names are lost)",
+            hint=f"restore it, or move it away (images stay, names are lost): mv {path} {path}.broken",
         )
         self.path = path
 

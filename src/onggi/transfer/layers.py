@@ -21,13 +21,13 @@ from enum import Enum
 from pathlib import Path
 
 from onggi.cancel import CancelToken
+from onggi.drivers.workers import Workers
 from onggi.errors import Cancelled, DataLoss
 from onggi.layers.staging import StagedLayer, Unpacked, Unpacking, WorkerDied
 from onggi.layers.store import LayerStore, ReadyLayer
 from onggi.oci.descriptor import Descriptor
-from onggi.oci.digest import ChainID, Digest, DiffID
+from onggi.oci.digest import ChainID, DiffID, Digest
 from onggi.progress import LayerStatus
-from onggi.drivers.workers import Workers
 from onggi.store.locks import Lease
 from onggi.transfer.reporter import Reporter
 
@@ -330,7 +330,7 @@ class LayerPull:
                 raise failed.error
 
     def _ready_from(self, position: int) -> list[_Unpacker]:
-        group = []
+        group: list[_Unpacker] = []
         for unpacker in self._unpackers[position:]:
             if not unpacker.done.is_set():
                 break

@@ -12,7 +12,7 @@ from onggi.cancel import CancelToken
 from onggi.oci.digest import ChainID, Digest, ImageID
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
-from onggi.transfer.pull import PullOptions, Puller
+from onggi.transfer.pull import Puller, PullOptions
 
 __all__ = ["LayerState", "PlannedLayer", "PullPlan", "plan_pull"]
 

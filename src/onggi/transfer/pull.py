@@ -29,7 +29,7 @@ from onggi.progress import LayerStatus, ProgressSink
 from onggi.registry.client import RegistryClient, Repository
 from onggi.store.distribution import BlobSource, DistributionDB
 from onggi.store.imagedb import ImageDB
-from onggi.store.locks import Lease, LockDirectory
+from onggi.store.locks import LockDirectory
 from onggi.store.tags import DigestTaken, TagStore
 from onggi.transfer.layers import ConfigMismatch, Download, LayerPull, Need, Wanted
 from onggi.transfer.reporter import Reporter

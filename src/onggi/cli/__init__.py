@@ -1,0 +1,1 @@
+"""The command line: Docker's words, flags, tables and texts over one engine."""

@@ -1,0 +1,79 @@
+"""Lists: Docker's tables, ``--format`` templates and JSON over the same named fields.
+
+A :class:`Listing` says once what the fields of a kind of row are called, which header each
+has, and how it is computed. Only fields that the output needs are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from onggi.cli.columns import align, table
+
+__all__ = ["Listing"]
+
+# Both words of a template that the shell could not pass as characters.
+_ESCAPES = (("\\t", "\t"), ("\\n", "\n"))
+
+
+class Listing:
+    """``fields`` maps a name to its column header and its text for an item.
+
+    ``default`` names the fields of the table shown without ``--format``; ``type_name`` is
+    the Go type that errors about unknown fields name.
+    """
+
+    __slots__ = ("default", "fields", "type_name")
+
+    def __init__(
+        self,
+        type_name: str,
+        fields: Mapping[str, tuple[str, Callable[[Any], str]]],
+        default: Sequence[str],
+    ) -> None:
+        self.type_name = type_name
+        self.fields = fields
+        self.default = default
+
+    def render(self, items: Iterable[Any], format: str = "", default: Sequence[str] | None = None) -> str:
+        """Text for ``items``: the default table, ``json``, ``table TEMPLATE`` or ``TEMPLATE``.
+
+        Raises TemplateSyntaxError, TemplateError.
+        """
+        if format in ("", "table"):
+            return self._table(items, default or self.default)
+        if format == "json":
+            return "".join(self._json(item) + "\n" for item in items)
+        return self._template(items, format)
+
+    def _table(self, items: Iterable[Any], names: Sequence[str]) -> str:
+        columns = [self.fields[name] for name in names]
+        rows = [[text(item) for _, text in columns] for item in items]
+        return table([header for header, _ in columns], rows)
+
+    def _json(self, item: Any) -> str:
+        from onggi.cli.gofmt import go_json
+
+        return go_json({name: self.fields[name][1](item) for name in sorted(self.fields)}, html=True)
+
+    def _template(self, items: Iterable[Any], format: str) -> str:
+        from onggi.cli.gofmt import Record
+        from onggi.cli.template import compile_template
+        from onggi.cli.template_functions import HEADER_FUNCTIONS
+
+        tabular = format.startswith("table")
+        source = format.removeprefix("table").strip() if tabular else format
+        for word, character in _ESCAPES:
+            source = source.replace(word, character)
+        execute = compile_template(source)
+        names = sorted(self.fields)
+
+        def record(item: Any) -> Record:
+            return Record(self.type_name, names, lambda name: self.fields[name][1](item), html=True)
+
+        lines = "".join(execute(record(item)) + "\n" for item in items)
+        if not tabular:
+            return lines
+        headers = {name: header for name, (header, _) in self.fields.items()}
+        return align(compile_template(source, HEADER_FUNCTIONS)(headers) + "\n" + lines)

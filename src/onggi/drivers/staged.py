@@ -1,0 +1,24 @@
+"""A layer on its way through a driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onggi.oci.digest import CacheID, LinkID
+
+__all__ = ["StagedDirectory"]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedDirectory:
+    """``directory`` holds what becomes the driver's ``<cache_id>``; ``link`` is its short name to be."""
+
+    cache_id: CacheID
+    link: LinkID
+    directory: Path
+
+    @property
+    def diff(self) -> Path:
+        """Where its files are being unpacked."""
+        return self.directory / "diff"
