@@ -156,7 +156,7 @@ class TagStore:
             document = json.loads(data)
         except ValueError as error:
             raise CorruptRepositories(self._path, f"not JSON: {error}") from error
-        repositories = document.get("Repositories") if isinstance(document, dict) else None
+        repositories = document.get("Repositories") if isinstance(document, dict) else document
         if not _well_formed(repositories):
             raise CorruptRepositories(self._path, "not a map of repositories")
         return repositories or {}
