@@ -26,11 +26,9 @@ import socket
 import struct
 import sys
 import threading
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from typing import Any, BinaryIO
 
 from onggi import errors
 from onggi.archive import compression, crc64, tar, tarsplit
@@ -109,48 +107,11 @@ def _unpack(request: dict[str, object], control: socket.socket, descriptors: lis
     blob, root, split, _lease = descriptors
     stream = _Stream(_Follower(control, blob))
     _confine(root)
-    with open(split, "wb") as file, _GzipWriter(file) as out:
+    with tarsplit.gzip_writer(split) as out:
         writer = tarsplit.TarSplitWriter(out, trailing_empty_segment=bool(request["trailing_empty_segment"]))
         applied = apply.apply_layer(tar.TarReader(stream, observer=writer), root)
     stream.finish()
     return {"diff_id": stream.diff_id, "size": applied.size_bytes, "members": applied.members}
-
-
-class _GzipWriter:
-    """A gzip stream whose header is Go's (no name, no time), so that only the deflate bytes differ.
-
-    Level 1 of isal: tar-split is base64 of headers, and its time is the pull's time.
-    """
-
-    _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._compress = _raw_deflate()
-        self._crc = 0
-        self._length = 0
-
-    def write(self, data: bytes) -> int:
-        self._crc = zlib.crc32(data, self._crc)
-        self._length += len(data)
-        self._file.write(self._compress.compress(data))
-        return len(data)
-
-    def __enter__(self) -> _GzipWriter:
-        self._file.write(self._HEADER)
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        trailer = struct.pack("<II", self._crc, self._length & 0xFFFFFFFF)
-        self._file.write(self._compress.flush() + trailer)
-
-
-def _raw_deflate() -> Any:
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return zlib.compressobj(1, zlib.DEFLATED, -15)
-    return isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
 
 
 def _hash_only(

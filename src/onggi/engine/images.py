@@ -194,7 +194,11 @@ class Images:
         return Puller(
             config=core.config,
             client=self._client(),
-            blobs=BlobStore(core.layout.blobs),
+            blobs=BlobStore(
+                core.layout.blobs,
+                attempts=core.config.max_download_attempts,
+                parallel_min_bytes=core.config.parallel_range_min_bytes,
+            ),
             layers=core.layers,
             images=core.images,
             tags=core.tags,

@@ -76,7 +76,7 @@ def plan_pull(puller: Puller, reference: Reference, options: PullOptions, cancel
     ):
         known = puller.distribution.diff_id(descriptor.digest) == diff_id
         held = known and puller.layers.usable(chain) is not None
-        have = descriptor.size if held else min(descriptor.size, puller.blobs.partial_size(descriptor.digest))
+        have = descriptor.size if held else min(descriptor.size, puller.blobs.partial_size(descriptor))
         state = LayerState.HELD if held else LayerState.PARTIAL if have else LayerState.MISSING
         layers.append(
             PlannedLayer(descriptor.digest, descriptor.media_type, chain, descriptor.size, state, have)

@@ -1,0 +1,107 @@
+"""Blobs that a pull has received, whole or in part::
+
+    blobs/sha256/<hex>           whole: its digest was right
+    blobs/sha256/<hex>.partial   in part; the next pull goes on from it
+    blobs/sha256/<hex>.spans     which parts, when there are several (spans.py)
+
+They live until the layer made of them is committed. One download of a blob at a time is the
+caller's business (a lease).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from hashlib import new as new_hash
+from pathlib import Path
+
+from onggi.cancel import CancelToken
+from onggi.content.download import Download
+from onggi.content.ratelimit import RateLimiter
+from onggi.content.source import RangeSource
+from onggi.content.spans import load_spans
+from onggi.oci.descriptor import Descriptor
+from onggi.oci.digest import Digest
+
+__all__ = ["BlobStore"]
+
+_READ_BYTES = 1024 * 1024
+
+
+class BlobStore:
+    """The directory of received blobs."""
+
+    def __init__(
+        self, directory: Path, *, attempts: int = 5, parallel_min_bytes: int = 64 * 1024 * 1024
+    ) -> None:
+        self._directory = directory
+        self._attempts = attempts
+        self._parallel_min_bytes = parallel_min_bytes
+
+    def final_path(self, digest: Digest) -> Path:
+        """Where the whole blob lies, or will."""
+        return self._directory / digest.algorithm / digest.hex
+
+    def partial_path(self, digest: Digest) -> Path:
+        """Where it is being received."""
+        return self.final_path(digest).with_suffix(".partial")
+
+    def partial_size(self, descriptor: Descriptor) -> int:
+        """How many bytes of a blob are here."""
+        if self.final_path(descriptor.digest).exists():
+            return descriptor.size
+        partial = self.partial_path(descriptor.digest)
+        spans = load_spans(partial, partial.with_suffix(".spans"), descriptor.size)
+        return sum(span.position - span.start for span in spans)
+
+    def download(
+        self,
+        descriptor: Descriptor,
+        source: RangeSource,
+        *,
+        on_progress: Callable[[int], None],
+        on_retry: Callable[[int], None],
+        limiter: RateLimiter | None,
+        cancel: CancelToken,
+    ) -> Path:
+        """Receive what is missing and verify; returns the whole blob's path.
+
+        ``on_progress`` gets the frontier in bytes after they are in the partial file; a lower
+        one than before means that the blob is started over. ``on_retry`` gets the seconds left
+        before the next attempt.
+        """
+        final = self.final_path(descriptor.digest)
+        final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if final.exists():
+            if self._is_sound(final, descriptor, cancel):
+                return final
+            final.unlink()
+        partial = self.partial_path(descriptor.digest)
+        Download(
+            descriptor,
+            source,
+            partial,
+            on_progress=on_progress,
+            on_retry=on_retry,
+            limiter=limiter,
+            cancel=cancel,
+            attempts=self._attempts,
+            parallel_min_bytes=self._parallel_min_bytes,
+        ).run()
+        os.rename(partial, final)
+        return final
+
+    def _is_sound(self, path: Path, descriptor: Descriptor, cancel: CancelToken) -> bool:
+        """An earlier process left it; a power cut may have come before its data were flushed."""
+        found = new_hash(descriptor.digest.algorithm)
+        with open(path, "rb", buffering=0) as file:
+            while piece := file.read(_READ_BYTES):
+                cancel.check()
+                found.update(piece)
+        return found.hexdigest() == descriptor.digest.hex
+
+    def discard(self, digest: Digest) -> None:
+        """Delete a blob, whole or partial."""
+        final = self.final_path(digest)
+        for path in (final, final.with_suffix(".partial"), final.with_suffix(".spans")):
+            path.unlink(missing_ok=True)

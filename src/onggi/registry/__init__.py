@@ -1,0 +1,1 @@
+"""The registry client: where an image is, who we are there, and its bytes."""
