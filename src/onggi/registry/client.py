@@ -263,6 +263,7 @@ class Repository:
     ) -> Response:
         headers: dict[str, str | list[str]] = {"Accept": list(media_types.ACCEPTED_MANIFESTS)}
         path = f"{self._reference.path}/manifests/{name}"
+        connection.ping(cancel)
         return self._patient(lambda: connection.send(method, path, headers, self._scopes, cancel), cancel)
 
     def manifest(self, descriptor: Descriptor | Digest, cancel: CancelToken) -> tuple[bytes, str]:
@@ -357,6 +358,8 @@ class Repository:
                     answered.add(endpoint.host)
                 if not endpoint.mirror and (is_final(error) or endpoint.host in answered):
                     raise
+                if last is not None:
+                    error.hint = f"before that: {last.message}"
                 last = error
                 cancel.check()
                 continue

@@ -326,5 +326,5 @@ def _tls_error(where: str, host: str, error: BaseException) -> OnggiError:
         reason = f"tls: {text}"
     return TlsError(
         f"{where}: {reason}",
-        hint=f"put its authority into /etc/onggi/certs.d/{host}/ca.crt, or list the host in insecure-registries",
+        hint=f"put its authority into /etc/onggi/certs.d/{host}/ca.crt, or list it in insecure-registries",
     )
