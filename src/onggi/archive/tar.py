@@ -14,7 +14,7 @@ in order, split into what is content and what is not: tar-split is such an obser
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from onggi.archive.tar_format import (
     BLOCK,
@@ -41,6 +41,7 @@ from onggi.archive.tar_format import (
     parse_header,
     parse_number,
 )
+from onggi.archive.tar_observer import TarObserver
 from onggi.archive.tar_pax import (
     merge_records,
     merge_sparse_records,
@@ -88,33 +89,6 @@ TAIL_PIECE = 1 << 20
 
 _ZEROS = bytes(1 << 16)
 _SPECIAL_TYPES = frozenset((EXTENDED_HEADER, GLOBAL_HEADER, GNU_LONG_NAME, GNU_LONG_LINK))
-
-
-class TarObserver(Protocol):
-    """Sees a whole archive pass. The concatenation of all segments and contents is the stream.
-
-    For each member: ``segment`` with the bytes since the last content (padding, headers),
-    ``begin``, any number of ``content``, ``finish``. At the end one ``segment`` with the
-    end blocks, more with what follows them, and ``end``.
-
-    The bytes of a sparse member are passed as segments, never as content: they are not
-    what a file system gives back.
-    """
-
-    def segment(self, data: bytes) -> None:
-        """Bytes that are no content; never empty."""
-
-    def begin(self, member: Member) -> None:
-        """A member whose headers have passed; an exception refuses the archive."""
-
-    def content(self, piece: bytes | memoryview) -> None:
-        """The next piece of the member's content; valid during the call only."""
-
-    def finish(self, member: Member) -> None:
-        """The member's content is complete."""
-
-    def end(self) -> None:
-        """The stream is at its end."""
 
 
 class TarReader:
@@ -442,9 +416,8 @@ def _resolve_v7_type(member: Member) -> None:
 
 
 def _global_member(header: Member, records: dict[bytes, bytes]) -> Member:
-    """A global header shows up as a member of its own, with nothing but a name."""
-    merge_records(header, records)
-    return Member(header.name, GLOBAL_HEADER)
+    """A global header shows up as a member of its own, with nothing but a name; values are not looked at."""
+    return Member(records.get(b"path") or header.name, GLOBAL_HEADER)
 
 
 def _zeros(size: int) -> Iterator[bytes | memoryview]:

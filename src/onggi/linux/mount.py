@@ -105,10 +105,12 @@ def overlay_mount(
         InvalidArgument: no lowers, more than 500, or ``upper`` without ``work``.
         MountError: the kernel refuses.
     """
-    if not 1 <= len(lowers) <= MAX_LOWERS or (upper is None) != (work is None):
+    if not 1 <= len(lowers) <= MAX_LOWERS:
         raise InvalidArgument(
-            f"mount overlay: {len(lowers)} lower directories (1 to {MAX_LOWERS} are possible), or upper without work"
+            f"mount overlay: {len(lowers)} lower directories, 1 to {MAX_LOWERS} are possible"
         )
+    if (upper is None) != (work is None):
+        raise InvalidArgument("mount overlay: upper and work directory belong together")
     layers = {"upperdir": upper, "workdir": work}
     if upper is None and len(lowers) == 1:
         with ExitStack() as stack:

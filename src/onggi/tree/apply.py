@@ -42,9 +42,10 @@ from onggi.archive.tar import (
     REGULAR,
     SYMLINK,
 )
-from onggi.archive.tar_format import clamp_path
+from onggi.archive.tar_format import clamp_path, clean_path
+from onggi.tree.create import attempt, create_directory, create_file, create_node, create_symlink
 from onggi.tree.directories import Directories, Directory
-from onggi.tree.errors import InvalidLayer, LayerTooLarge, failure, printable
+from onggi.tree.errors import InvalidLayer, LayerTooLarge, errno_text, failure, printable
 from onggi.tree.metadata import clamped_times, kernel_id, set_mode, set_owner, set_xattrs, set_xattrs_at
 from onggi.tree.size import tree_size
 from onggi.tree.walk import remove
@@ -60,10 +61,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Applied", "ApplyLimits", "apply_layer"]
 
-_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_NODE_TYPES = {DEVICE_CHARACTER: stat.S_IFCHR, DEVICE_BLOCK: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 
 PATH_MAX = 4095
 """Bytes of a member's path from ``/``: more than that nobody could open, in Docker not even create."""
@@ -138,16 +137,17 @@ class _Applier:
         self._size = 0
         self._size_is_exact = True
         self._members = 0
+        self._replaced = False
         self._warnings: list[str] = []
         self._times: list[tuple[bytes, int, int]] = []
         self._steps: dict[int, tuple[_Create, _Finish]] = {
-            REGULAR: (_create_file, self._finish_file),
-            DIRECTORY: (_create_directory, self._finish_directory),
-            SYMLINK: (_create_symlink, self._finish_symlink),
+            REGULAR: (create_file, self._finish_file),
+            DIRECTORY: (create_directory, self._finish_directory),
+            SYMLINK: (create_symlink, self._finish_symlink),
             LINK: (self._create_link, self._finish_link),
-            DEVICE_CHARACTER: (_create_node, self._finish_node),
-            DEVICE_BLOCK: (_create_node, self._finish_node),
-            FIFO: (_create_node, self._finish_node),
+            DEVICE_CHARACTER: (create_node, self._finish_node),
+            DEVICE_BLOCK: (create_node, self._finish_node),
+            FIFO: (create_node, self._finish_node),
         }
 
     def close(self) -> None:
@@ -170,6 +170,7 @@ class _Applier:
         path = clamp_path(member.name)
         parent_path, _, name = path.rpartition(b"/")
         if not name:
+            self._apply_root(member)
             return
         if len(path) >= PATH_MAX:
             raise InvalidLayer(f"lstat {printable(path)}: file name too long", path=path)
@@ -189,18 +190,27 @@ class _Applier:
         except FileExistsError:
             self._meet_existing(parent_path, name, path, member)
         except OSError as error:
-            raise failure(error, _attempt(member, path), path) from None
+            raise failure(error, attempt(member, path), path) from None
         else:
             finish(fd, parent, name, path, member, True)
+
+    def _apply_root(self, member: Member) -> None:
+        """The root's own entry, ``./``, changes nothing; ``/`` and ``..`` are a directory as any other."""
+        if clean_path(member.name) == b".":
+            return
+        if member.type != DIRECTORY:
+            raise InvalidLayer(f"unlinkat /: {errno_text(errno.EBUSY)}")
+        self._directories.forget()
+        self._finish_directory(-1, self._directories.get(b""), b".", b"", member, False)
 
     def _make_parent(self, parent_path: bytes, path: bytes, member: Member, error: OSError) -> Directory:
         """The parent that could not be opened: make it, if it is missing and not a link to nothing."""
         if error.errno != errno.ENOENT or self._directories.is_dangling(parent_path):
-            raise failure(error, _attempt(member, path), path) from None
+            raise failure(error, attempt(member, path), path) from None
         try:
             return self._directories.make_all(parent_path)
         except OSError as reason:
-            raise failure(reason, f"mkdir {printable(parent_path)}", path) from None
+            raise failure(reason, f"mkdir {printable(reason.filename)}", path) from None
 
     def _meet_existing(self, parent_path: bytes, name: bytes, path: bytes, member: Member) -> None:
         """Keep a directory for a directory; replace anything else, then go on as if it had not been."""
@@ -214,7 +224,7 @@ class _Applier:
             parent = self._directories.get(parent_path)
             fd = -1 if kept else create(parent.fd, name, member)
         except OSError as error:
-            raise failure(error, _attempt(member, path), path) from None
+            raise failure(error, attempt(member, path), path) from None
         finish(fd, parent, name, path, member, not kept)
 
     def _is_directory(self, parent_path: bytes, name: bytes) -> bool:
@@ -223,6 +233,7 @@ class _Applier:
 
     def _remove(self, parent_path: bytes, name: bytes) -> None:
         """Remove a name with all below it, and keep the count of bytes right."""
+        self._replaced = True
         parent = self._directories.get(parent_path)
         status = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
@@ -386,50 +397,20 @@ class _Applier:
             parent_path, _, name = path.rpartition(b"/")
             try:
                 parent = self._directories.get(parent_path)
+                if self._replaced and self._is_link(parent, name):
+                    # Where a directory was, a link stands now. Docker follows it; so do we, inside the root.
+                    os.utime(self._directories.get(path).fd, ns=(atime, mtime))
+                    continue
             except OSError as error:
                 raise failure(error, f"chtimes {printable(path)}", path) from None
-            self._set_times(parent, name, path, (atime, mtime))
+            self._set_times(parent, name or b".", path, (atime, mtime))
+
+    def _is_link(self, parent: Directory, name: bytes) -> bool:
+        return stat.S_ISLNK(os.stat(name or b".", dir_fd=parent.fd, follow_symlinks=False).st_mode)
 
     def _warn(self, text: str) -> None:
         if len(self._warnings) < WARNINGS_KEPT:
             self._warnings.append(text)
-
-
-def _create_file(parent_fd: int, name: bytes, member: Member) -> int:
-    return os.open(name, _CREATE, member.mode & 0o7777, dir_fd=parent_fd)
-
-
-def _create_directory(parent_fd: int, name: bytes, member: Member) -> int:
-    os.mkdir(name, member.mode & 0o777, dir_fd=parent_fd)
-    return -1
-
-
-def _create_symlink(parent_fd: int, name: bytes, member: Member) -> int:
-    os.symlink(member.linkname, name, dir_fd=parent_fd)
-    return -1
-
-
-def _create_node(parent_fd: int, name: bytes, member: Member) -> int:
-    """A device or fifo; numbers beyond the kernel's 12 and 20 bits are cut, as Docker cuts them."""
-    device = os.makedev(member.devmajor & 0xFFF, member.devminor & 0xFFFFF)
-    os.mknod(name, _NODE_TYPES[member.type] | member.mode & 0o7777, device, dir_fd=parent_fd)
-    return -1
-
-
-def _attempt(member: Member, path: bytes) -> str:
-    """What was tried, in Docker's words (those of Go's ``os`` package)."""
-    match member.type:
-        case t if t == DIRECTORY:
-            verb = "mkdir"
-        case t if t == SYMLINK:
-            verb = "symlink " + member.linkname.decode("utf-8", "backslashreplace")
-        case t if t == LINK:
-            verb = "link " + printable(clamp_path(member.linkname))
-        case t if t in _NODE_TYPES:
-            verb = "mknod"
-        case _:
-            verb = "open"
-    return f"{verb} {printable(path)}"
 
 
 def _has_default_acl(fd: int) -> bool:

@@ -62,26 +62,37 @@ class Directories:
         return Directory(fd, status.st_gid != self._group or bool(status.st_mode & stat.S_ISGID))
 
     def make_all(self, path: bytes) -> Directory:
-        """Create what is missing of ``path``: 0755, owned by us, times of now.
+        """Create what is missing of ``path``: 0755 (setgid inherited), owned by us, times of now.
 
         Raises:
-            FileExistsError: a component is a link to nothing; Docker's ``mkdir`` fails so too.
-            OSError: as ``open(2)`` and ``mkdir(2)``.
+            OSError: as ``open(2)`` and ``mkdir(2)``, with the path of the component as its
+                filename. FileExistsError where a component is a link to nothing.
         """
         reached = b""
         parent = self.get(b"")
         for name in path.split(b"/"):
             reached = reached + b"/" + name if reached else name
             try:
-                parent = self.get(reached)
-            except FileNotFoundError:
-                os.mkdir(name, IMPLIED_MODE, dir_fd=parent.fd)
-                fresh = self.get(reached)
-                if parent.inherits:
-                    os.fchown(fresh.fd, os.geteuid(), self._group)
-                os.fchmod(fresh.fd, IMPLIED_MODE)
-                parent = fresh
+                parent = self._get_or_make(parent, name, reached)
+            except OSError as error:
+                error.filename = reached
+                raise
         return parent
+
+    def _get_or_make(self, parent: Directory, name: bytes, path: bytes) -> Directory:
+        try:
+            return self.get(path)
+        except FileNotFoundError:
+            pass
+        os.mkdir(name, IMPLIED_MODE, dir_fd=parent.fd)
+        fresh = self.get(path)
+        if fresh.inherits:
+            os.fchown(fresh.fd, os.geteuid(), self._group)
+        if os.fstat(fresh.fd).st_mode & 0o777 != IMPLIED_MODE:
+            os.fchmod(fresh.fd, IMPLIED_MODE)
+        if fresh.inherits:
+            self.forget()
+        return self.get(path)
 
     def is_dangling(self, path: bytes) -> bool:
         """Whether ``path`` is a link that leads nowhere (its parent exists)."""

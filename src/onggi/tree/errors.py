@@ -7,7 +7,19 @@ import os
 
 from onggi.errors import DataLoss, FailedPrecondition, OnggiError, ResourceExhausted
 
-__all__ = ["DiskFull", "HostRefuses", "InvalidLayer", "LayerTooLarge", "errno_text", "failure", "printable"]
+__all__ = [
+    "DiskFull",
+    "HostRefuses",
+    "InvalidLayer",
+    "LayerTooLarge",
+    "errno_text",
+    "failure",
+    "printable",
+    "shortened",
+]
+
+TEXT_LIMIT = 400
+"""Characters of a name in a message; names in an archive can have thousands."""
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 _HOST = frozenset(
@@ -43,9 +55,15 @@ class HostRefuses(FailedPrecondition):
         self.path = path
 
 
+def shortened(data: bytes) -> str:
+    """Bytes from an archive for a message: what is no UTF-8 escaped, the middle of a long text left out."""
+    text = data.decode("utf-8", "backslashreplace")
+    return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT // 2]}…{text[-TEXT_LIMIT // 2 :]}"
+
+
 def printable(path: bytes) -> str:
     """A path below the layer's root, from ``/``, for a message."""
-    return "/" + path.decode("utf-8", "backslashreplace")
+    return "/" + shortened(path)
 
 
 def errno_text(number: int) -> str:

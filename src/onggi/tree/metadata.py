@@ -10,7 +10,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from onggi.tree.errors import errno_text, failure, printable
+from onggi.tree.errors import errno_text, failure, printable, shortened
 from onggi.tree.whiteout import belongs_to_overlay
 
 if TYPE_CHECKING:
@@ -72,13 +72,13 @@ def set_xattrs(target: int | bytes, member: Member, path: bytes, warn: Callable[
     """Set the member's attributes on an open file or directory, or on a name in the working directory.
 
     What the file system does not know (ENOTSUP) or does not allow (EPERM) is left out
-    with a warning, as Docker does for layers.
+    with a warning, as Docker 20.10 does; 28 refuses a layer for ENOTSUP.
 
     Raises:
         InvalidLayer: any other failure, such as EINVAL for a malformed capability.
     """
     for name, value in member.xattrs.items():
-        label = name.decode("utf-8", "backslashreplace")
+        label = shortened(name)
         if belongs_to_overlay(name):
             warn(f"{printable(path)}: ignored attribute {label}: it belongs to overlayfs")
             continue

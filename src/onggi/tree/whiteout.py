@@ -14,6 +14,7 @@ import errno
 import os
 import stat
 
+from onggi.archive.tar_format import clamp_path
 from onggi.tree.errors import InvalidLayer, failure, printable
 
 __all__ = [
@@ -65,7 +66,7 @@ def make_whiteout(parent_fd: int, parent: bytes, name: bytes, uid: int, gid: int
     Raises:
         InvalidLayer: the name exists in this layer already.
     """
-    path = parent + b"/" + name if parent else name
+    path = clamp_path(parent + b"/" + name)
     what = f'failed to mknod("{printable(path)}", S_IFCHR, 0)'
     if name in (b"", b".", b".."):
         raise InvalidLayer(f"{what}: {os.strerror(errno.EEXIST).lower()}", path=path)
