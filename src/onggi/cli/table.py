@@ -1,0 +1,428 @@
+"""The command table: every command, flag and help text, in one place.
+
+Help, parsing, completion and ``docs/cli.md`` are made from it. Nothing here imports what a
+command needs; ``run`` names it.
+"""
+
+from __future__ import annotations
+
+from onggi.cli.command import Arity, Command, Group, Program
+from onggi.cli.flags import Flag
+
+__all__ = ["program"]
+
+_REFER = (
+    "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with "
+    "templates"
+)
+_FORMAT_LIST = (
+    "Format output using a custom template:\n"
+    "'table':            Print output in table format with column headers (default)\n"
+    "'table TEMPLATE':   Print output in table format using the given Go template\n"
+    "'json':             Print in JSON format\n"
+    "'TEMPLATE':         Print output using the given Go template.\n"
+) + _REFER
+_FORMAT_ONE = (
+    "Format output using a custom template:\n"
+    "'json':             Print in JSON format\n"
+    "'TEMPLATE':         Print output using the given Go template.\n"
+) + _REFER
+_NONE, _ONE, _TWO = Arity(0, 0), Arity(1, 1), Arity(2, 2)
+_AT_MOST_ONE, _SOME = Arity(0, 1), Arity(1, None)
+
+
+def _list_format() -> Flag:
+    return Flag("format", "string", _FORMAT_LIST)
+
+
+def _one_format() -> Flag:
+    return Flag("format", "string", _FORMAT_ONE, short="f")
+
+
+def _json(what: str = "Print exact values as one JSON document: full IDs, bytes, RFC 3339 times") -> Flag:
+    return Flag("json", "bool", what)
+
+
+def _no_trunc() -> Flag:
+    return Flag("no-trunc", "bool", "Don't truncate output")
+
+
+def _quiet(what: str = "Only show image IDs") -> Flag:
+    return Flag("quiet", "bool", what, short="q")
+
+
+def _filter(what: str = "Filter output based on conditions provided", short: str = "f") -> Flag:
+    return Flag("filter", "filter", what, short=short)
+
+
+_GLOBAL = (
+    Flag(
+        "config-file",
+        "string",
+        'Daemon configuration file to read (default "/etc/docker/daemon.json", or onggi\'s own)',
+        completes="file",
+    ),
+    Flag("data-root", "string", "Directory that holds images and layers", completes="directory"),
+    Flag("debug", "bool", "Show where an error comes from", short="D"),
+    Flag("host", "list", "Refused: there is no daemon to connect to", short="H"),
+    Flag("storage-driver", "string", "Storage driver to use", choices=("overlay2",)),
+    Flag("version", "bool", "Print version information and quit", short="v"),
+)
+
+_GROUPS = (
+    Group("image", "Manage images"),
+    Group("remote", "Look at a registry without pulling"),
+    Group("system", "Manage the data root"),
+)
+
+
+def _image_commands() -> tuple[Command, ...]:
+    return (
+        Command(
+            "image history",
+            "history",
+            usage="[OPTIONS] IMAGE",
+            short="Show the history of an image",
+            run="history:run",
+            arity=_ONE,
+            completes="image",
+            flags=(
+                _list_format(),
+                Flag(
+                    "human",
+                    "bool",
+                    "Print sizes and dates in human readable format",
+                    short="H",
+                    default=True,
+                ),
+                _json(),
+                _no_trunc(),
+                _quiet(),
+            ),
+        ),
+        Command(
+            "image inspect",
+            usage="[OPTIONS] IMAGE [IMAGE...]",
+            short="Display detailed information on one or more images",
+            run="inspect:run_image",
+            arity=_SOME,
+            completes="image",
+            flags=(_one_format(), _json("Print the JSON array (default)")),
+        ),
+        Command(
+            "image ls",
+            "images",
+            usage="[OPTIONS] [REPOSITORY[:TAG]]",
+            short="List images",
+            run="images:run",
+            arity=_AT_MOST_ONE,
+            synonyms=("list",),
+            completes="repository",
+            flags=(
+                Flag("all", "bool", "Show all images (default hides intermediate images)", short="a"),
+                Flag("digests", "bool", "Show digests"),
+                _filter(),
+                _list_format(),
+                _json(),
+                _no_trunc(),
+                _quiet(),
+            ),
+        ),
+        _pull(),
+        Command(
+            "image prune",
+            usage="[OPTIONS]",
+            short="Remove unused images",
+            run="remove:run_prune",
+            arity=_NONE,
+            flags=(
+                Flag("all", "bool", "Remove all unused images, not just dangling ones", short="a"),
+                _filter('Provide filter values (e.g. "until=<timestamp>")', short=""),
+                Flag("force", "bool", "Do not prompt for confirmation", short="f"),
+                _json("Print what was removed as JSON"),
+            ),
+        ),
+        Command(
+            "image rm",
+            "rmi",
+            usage="[OPTIONS] IMAGE [IMAGE...]",
+            short="Remove one or more images",
+            run="remove:run",
+            arity=_SOME,
+            synonyms=("remove",),
+            completes="image",
+            flags=(
+                Flag("force", "bool", "Force removal of the image", short="f"),
+                _json("Print what was removed as JSON"),
+                Flag("no-prune", "bool", "Do not delete untagged parents"),
+            ),
+        ),
+        Command(
+            "image tag",
+            "tag",
+            usage="SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+            short="Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+            run="tag:run",
+            arity=_TWO,
+            completes="image",
+        ),
+        *_mount_commands(),
+    )
+
+
+def _pull() -> Command:
+    return Command(
+        "image pull",
+        "pull",
+        usage="[OPTIONS] NAME[:TAG|@DIGEST]",
+        short="Download an image from a registry",
+        run="pull:run",
+        arity=_ONE,
+        completes="repository",
+        flags=(
+            Flag("all-tags", "bool", "Download all tagged images in the repository", short="a"),
+            Flag(
+                "disable-content-trust",
+                "bool",
+                "Accepted for Docker's sake; digests are always verified",
+                default=True,
+            ),
+            Flag("format", "string", "Format the plan of --plan using a Go template"),
+            _json("The same as --progress json; with --plan, print the plan as JSON"),
+            Flag("limit-rate", "size", "Receive at most this many bytes a second (e.g. 10MB)"),
+            Flag("max-concurrent-downloads", "int", "Layers to download at once (default 3)"),
+            Flag("plan", "bool", "Show what a pull would fetch and need; fetch nothing"),
+            Flag("platform", "string", "Set platform if server is multi-platform capable"),
+            Flag(
+                "progress",
+                "string",
+                "Set type of progress output (auto, tty, plain, json)",
+                default="auto",
+                choices=("auto", "tty", "plain", "json"),
+            ),
+            _quiet("Suppress verbose output"),
+        ),
+    )
+
+
+def _mount_commands() -> tuple[Command, ...]:
+    return (
+        Command(
+            "image mount",
+            usage="[OPTIONS] [IMAGE [DIRECTORY]]",
+            short="Mount an image read-only and print where; without arguments list mounts",
+            long=(
+                "Mount an image read-only and print where. Without DIRECTORY the place is chosen in\n"
+                "the data root; without arguments the mounted images are listed."
+            ),
+            run="mount:run",
+            arity=Arity(0, 2),
+            completes="image",
+            flags=(_list_format(), _json(), _no_trunc()),
+        ),
+        Command(
+            "image unmount",
+            usage="[OPTIONS] [IMAGE|DIRECTORY...]",
+            short="Unmount images mounted with 'image mount'",
+            run="mount:run_unmount",
+            arity=Arity(0, None),
+            synonyms=("umount",),
+            completes="mount",
+            flags=(Flag("all", "bool", "Unmount all mounted images", short="a"),),
+        ),
+    )
+
+
+def _inside_commands() -> tuple[Command, ...]:
+    return (
+        Command(
+            "layers",
+            usage="[OPTIONS] IMAGE",
+            short="Show an image's layers: every id, where the files are, what made them",
+            long=(
+                "Show an image's layers, top layer first. Each is shown under every name it has: the\n"
+                "blob a registry serves, the diffID in the image's RootFS, the chainID that names its\n"
+                "directory in layerdb, and the cache-id that names the directory of its files."
+            ),
+            run="layers:run",
+            arity=_ONE,
+            completes="image",
+            flags=(_list_format(), _json(), _no_trunc()),
+        ),
+        Command(
+            "explain",
+            usage="[OPTIONS] ID-OR-PATH [ID-OR-PATH...]",
+            short="Say what an id, a digest, a name or a path in the data root is",
+            run="explain:run",
+            arity=_SOME,
+            completes="image",
+            flags=(_one_format(), _json()),
+        ),
+        Command(
+            "doctor",
+            usage="[OPTIONS]",
+            short="Check the host and the data root, and say how to mend what is wrong",
+            run="doctor:run",
+            arity=_NONE,
+            flags=(_list_format(), _json()),
+        ),
+        Command(
+            "remote inspect",
+            usage="[OPTIONS] NAME[:TAG|@DIGEST]",
+            short="Show manifests and platforms of an image at its registry",
+            run="remote:run_inspect",
+            arity=_ONE,
+            completes="repository",
+            flags=(
+                _one_format(),
+                _json(),
+                _no_trunc(),
+                Flag("raw", "bool", "Print the manifest as the registry sends it"),
+            ),
+        ),
+        Command(
+            "remote ls",
+            usage="[OPTIONS] NAME",
+            short="List the tags of a repository at its registry",
+            run="remote:run_tags",
+            arity=_ONE,
+            synonyms=("tags",),
+            completes="repository",
+            flags=(Flag("format", "string", _FORMAT_LIST), _json("Print the tags as a JSON array")),
+        ),
+    )
+
+
+def _system_commands() -> tuple[Command, ...]:
+    return (
+        Command(
+            "system df",
+            usage="[OPTIONS]",
+            short="Show disk usage",
+            run="df:run",
+            arity=_NONE,
+            flags=(
+                _list_format(),
+                _json(),
+                Flag("verbose", "bool", "Show detailed information on space usage", short="v"),
+            ),
+        ),
+        Command(
+            "system events",
+            "events",
+            usage="[OPTIONS]",
+            short="Get real time events, or those on record with --since",
+            run="events:run",
+            arity=_NONE,
+            flags=(
+                _filter(),
+                Flag("format", "string", _FORMAT_ONE),
+                _json("The same as --format json"),
+                Flag("since", "string", "Show all events created since timestamp"),
+                Flag("until", "string", "Stream events until this timestamp"),
+            ),
+        ),
+        Command(
+            "system info",
+            "info",
+            usage="[OPTIONS]",
+            short="Display system-wide information",
+            run="info:run",
+            arity=_NONE,
+            flags=(_one_format(), _json("The same as --format json")),
+        ),
+        Command(
+            "version",
+            usage="[OPTIONS]",
+            short="Show the version information",
+            run="version:run",
+            arity=_NONE,
+            flags=(_one_format(), _json("The same as --format json")),
+        ),
+        Command(
+            "inspect",
+            usage="[OPTIONS] NAME|ID [NAME|ID...]",
+            short="Return low-level information on objects",
+            run="inspect:run_any",
+            arity=_SOME,
+            completes="image",
+            flags=(
+                _one_format(),
+                _json("Print the JSON array (default)"),
+                Flag("size", "bool", "Display total file sizes if the type is container", short="s"),
+                Flag("type", "string", "Only inspect objects of the given type", choices=("image",)),
+            ),
+        ),
+        *_other_commands(),
+    )
+
+
+def _other_commands() -> tuple[Command, ...]:
+    return (
+        Command(
+            "login",
+            usage="[OPTIONS] [SERVER]",
+            short="Authenticate to a registry",
+            long="Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
+            run="login:run",
+            arity=_AT_MOST_ONE,
+            completes="server",
+            flags=(
+                Flag("password", "string", "Password or Personal Access Token (PAT)", short="p"),
+                Flag("password-stdin", "bool", "Take the Password or Personal Access Token (PAT) from stdin"),
+                Flag("username", "string", "Username", short="u"),
+            ),
+        ),
+        Command(
+            "logout",
+            usage="[SERVER]",
+            short="Log out from a registry",
+            long="Log out from a registry.\nIf no server is specified, the default is Docker Hub.",
+            run="login:run_logout",
+            arity=_AT_MOST_ONE,
+            completes="server",
+        ),
+        Command(
+            "completion",
+            usage="SHELL",
+            short="Print the completion script for bash, zsh or fish",
+            long=(
+                "Print the completion script for bash, zsh or fish.\n\n"
+                "  bash:  source <(onggi completion bash)\n"
+                "  zsh:   source <(onggi completion zsh)\n"
+                "  fish:  onggi completion fish | source\n\n"
+                "To load it in every new session, put that line into ~/.bashrc, ~/.zshrc or\n"
+                "~/.config/fish/config.fish."
+            ),
+            run="completion:run",
+            arity=_ONE,
+            completes="shell",
+        ),
+        Command(
+            "help",
+            usage="[OPTIONS] [COMMAND]",
+            short="Show help on a command",
+            run="help:run",
+            arity=Arity(0, None),
+            completes="command",
+            flags=(Flag("markdown", "bool", "Print the reference of all commands as Markdown"),),
+        ),
+    )
+
+
+def program() -> Program:
+    """The table."""
+    return Program(
+        _GLOBAL,
+        _GROUPS,
+        (*_image_commands(), *_inside_commands(), *_system_commands()),
+        (
+            (
+                "Common Commands",
+                ("pull", "images", "history", "inspect", "tag", "rmi", "login", "logout", "version", "info"),
+            ),
+            ("Look Inside", ("layers", "explain", "doctor", "events")),
+            ("Management Commands", ("image", "remote", "system")),
+            ("Shell", ("completion", "help")),
+        ),
+    )
