@@ -1,0 +1,1 @@
+"""A registry server over an OCI image layout; read-only for now."""
