@@ -24,6 +24,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import zlib
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
@@ -60,6 +61,9 @@ tar-split before 0.11 wrote all trailing bytes as one segment."""
 
 COPY_PIECE = 1 << 20
 """Bytes of a file read at once when an archive is put together."""
+
+GZIP_HEADER = bytes.fromhex("1f8b08000000000000ff")
+"""What Go's gzip writer begins with: no name, no time, an unknown system."""
 
 _PLAIN_NAME = re.compile(rb"[ !#-%'-;=?-\[\]-~]+")
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -197,13 +201,17 @@ class _GzipFile:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._deflate = _new_compressor()
+        self._crc = self._size = 0
+        self._put(GZIP_HEADER)
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes, /) -> int:
+        self._crc = zlib.crc32(data, self._crc)
+        self._size += len(data)
         self._put(self._deflate.compress(data))
         return len(data)
 
     def finish(self) -> None:
-        self._put(self._deflate.flush())
+        self._put(self._deflate.flush() + struct.pack("<II", self._crc, self._size & 0xFFFFFFFF))
 
     def _put(self, data: bytes) -> None:
         written = 0
@@ -216,8 +224,8 @@ def _new_compressor() -> _Compressor:
     try:
         from isal.isal_zlib import compressobj
     except ImportError:
-        return zlib.compressobj(level=1, wbits=31)
-    compressor: _Compressor = compressobj(level=1, wbits=31)
+        return zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS)
+    compressor: _Compressor = compressobj(level=1, wbits=-zlib.MAX_WBITS)
     return compressor
 
 

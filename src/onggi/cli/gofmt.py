@@ -13,6 +13,7 @@ __all__ = [
     "NO_VALUE",
     "NoSuchField",
     "Record",
+    "Time",
     "format_value",
     "go_json",
     "print_values",
@@ -33,6 +34,21 @@ _LARGE_EXPONENT, _SMALL_EXPONENT = 21, -4
 
 class NoSuchField(Exception):
     """A record has no such field; the text is Go's."""
+
+
+class Time(str):
+    """RFC 3339 text of a field that is a ``time.Time`` in Go: JSON shows it so, ``%v`` otherwise."""
+
+    __slots__ = ()
+
+    @property
+    def shown(self) -> str:
+        """``2026-11-24 04:29:27.325930255 +0000 UTC``."""
+        date, _, clock = self.partition("T")
+        if clock.endswith("Z"):
+            return f"{date} {clock[:-1]} +0000 UTC"
+        offset = clock[-6:].replace(":", "")
+        return f"{date} {clock[:-6]} {offset} {offset}"
 
 
 class Record:
@@ -62,7 +78,9 @@ class Record:
         self._missing = missing
 
     @classmethod
-    def of(cls, type_name: str, document: Mapping[str, Any], zeros: Mapping[str, Any] | None = None) -> Record:
+    def of(
+        cls, type_name: str, document: Mapping[str, Any], zeros: Mapping[str, Any] | None = None
+    ) -> Record:
         """A record of a JSON object; ``zeros`` are the fields an empty object still has."""
         empty = zeros or {}
 
@@ -70,9 +88,7 @@ class Record:
             value = document.get(name)
             return empty.get(name) if value is None else value
 
-        return cls(
-            type_name, list(document), get, hidden=empty, missing='map has no entry for key "{name}"'
-        )
+        return cls(type_name, list(document), get, hidden=empty, missing='map has no entry for key "{name}"')
 
     def field(self, name: str) -> Any:
         """The value of a field. Raises NoSuchField."""
@@ -105,6 +121,8 @@ def format_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return _float(value)
+    if isinstance(value, Time):
+        return value.shown
     if isinstance(value, Record):
         return "{" + " ".join(format_value(item) for item in value.to_dict().values()) + "}"
     if isinstance(value, Mapping):
@@ -150,7 +168,9 @@ def quote(text: str) -> str:
             out.append(letter)
         else:
             code = ord(letter)
-            out.append(f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+            out.append(
+                f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+            )
     return '"' + "".join(out) + '"'
 
 
@@ -192,7 +212,7 @@ def go_json(value: object, *, html: bool = False, indent: str | None = None) -> 
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(value, ensure_ascii=False, separators=separators, indent=indent, default=_plain)
     text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    if html or isinstance(value, Record) and value.html:
+    if html or (isinstance(value, Record) and value.html):
         text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return text
 
@@ -207,7 +227,7 @@ def _plain(value: object) -> object:
 
 
 def printf(layout: str, values: Sequence[object]) -> str:
-    """``Sprintf`` for the verbs ``v s q d x X o b c U t f F e E g G T p %`` with flags, width and precision."""
+    """``Sprintf`` for the verbs ``v s q d x X o b c U t f F e E g G T p %``, flags, width, precision."""
     out: list[str] = []
     used = at = 0
     while at < len(layout):

@@ -171,8 +171,8 @@ def markdown(program: Program) -> str:
         "Global options go before the command; the long ones may also follow it.\n",
         _markdown_flags(program.flags),
     ]
-    for command in sorted(program.commands, key=lambda command: command.names[-1]):
-        parts.append(_markdown_command(command))
+    commands = sorted(program.commands, key=lambda command: command.names[-1])
+    parts.extend(_markdown_command(command) for command in commands)
     return "\n".join(parts)
 
 

@@ -79,7 +79,7 @@ def rows_of(images: list[Image], *, digests: bool = False, digest_rows: bool = F
         for name in tagged:
             tags, known = repositories[name]
             for tag in tags:
-                for digest in (known if digests and known else [NONE]):
+                for digest in known if digests and known else [NONE]:
                     yield ImageRow(image, name, tag, digest)
         for name, (tags, known) in repositories.items():
             if not tags:
@@ -104,7 +104,10 @@ def image_listing(*, short: bool) -> Listing:
             "CreatedSince": ("CREATED", lambda row: ago(row.image.created_at)),
             "CreatedAt": ("CREATED AT", lambda row: go_time(row.image.created_at)),
             "Size": ("SIZE", lambda row: table_size(row.image.size)),
-            "Containers": ("CONTAINERS", lambda row: "N/A" if row.containers is None else str(row.containers)),
+            "Containers": (
+                "CONTAINERS",
+                lambda row: "N/A" if row.containers is None else str(row.containers),
+            ),
             "VirtualSize": ("SIZE", lambda row: human_size(row.image.size)),
             "SharedSize": ("SHARED SIZE", lambda row: size(row.shared_size)),
             "UniqueSize": ("UNIQUE SIZE", lambda row: size(row.unique_size)),

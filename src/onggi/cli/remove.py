@@ -40,8 +40,8 @@ def run(session: Session) -> int:
     if session.flag("json"):
         session.write_json([{verb: what} for verb, what in _effects(removed)])
     session.out.flush()
-    for error in errors:
-        session.report(error)
+    for failure in errors:
+        session.report(failure)
     return int(any(not (force and isinstance(error, NotFound)) for error in errors))
 
 

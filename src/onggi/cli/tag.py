@@ -16,8 +16,6 @@ def run(session: Session) -> int:
         Reference.parse(target)
     except InvalidArgument as error:
         # Docker's client checks the new name itself, and says so in its own words.
-        raise Failure(
-            f'Error parsing reference: "{target}" is not a valid repository/tag: {error}'
-        ) from None
+        raise Failure(f'Error parsing reference: "{target}" is not a valid repository/tag: {error}') from None
     session.engine.images.tag(source, target)
     return 0

@@ -135,7 +135,9 @@ class _Run:
     def _call(self, node: Call, dot: Any) -> None:
         nodes = self._template.defined.get(node.name)
         if nodes is None:
-            raise self._fail(node.position, f'{{{{template "{node.name}"}}}}', f'template "{node.name}" not defined')
+            raise self._fail(
+                node.position, f'{{{{template "{node.name}"}}}}', f'template "{node.name}" not defined'
+            )
         value = None if node.pipeline is None else self._pipeline(node.pipeline, dot)
         outer, self._variables = self._variables, [("$", value)]
         self._nodes(nodes, value)
@@ -178,9 +180,7 @@ class _Run:
             raise self._fail(first.position, first.text, reason)
         return value
 
-    def _function(
-        self, command: Command, arguments: list[Operand], dot: Any, final: tuple[Any, ...]
-    ) -> Any:
+    def _function(self, command: Command, arguments: list[Operand], dot: Any, final: tuple[Any, ...]) -> Any:
         name = command.operands[0].text
         position = command.operands[0].position
         if name in _LAZY:
@@ -207,7 +207,9 @@ class _Run:
             return final[0]
         if not arguments:
             operand = command.operands[0]
-            raise self._fail(operand.position, name, f"wrong number of args for {name}: want at least 1 got 0")
+            raise self._fail(
+                operand.position, name, f"wrong number of args for {name}: want at least 1 got 0"
+            )
         return value
 
     def _operand(self, operand: Operand, dot: Any) -> Any:

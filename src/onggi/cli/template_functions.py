@@ -91,7 +91,9 @@ def _index(value: Any, *indexes: Any) -> Any:
                 raise FunctionError(f"index out of range: {index}")
             value = ord(value[index]) if isinstance(value, str) else value[index]
         else:
-            raise FunctionError("index of untyped nil" if value is None else f"can't index item of type {type_name(value)}")
+            raise FunctionError(
+                "index of untyped nil" if value is None else f"can't index item of type {type_name(value)}"
+            )
     return value
 
 

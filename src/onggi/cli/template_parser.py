@@ -292,7 +292,11 @@ class _Parser:
             operands.append(self._operand(self._take()))
         if not operands:
             self._last = self._next.position
-            self.fail(f"missing value for {context}" if context != "(" else "missing value for parenthesized pipeline")
+            self.fail(
+                f"missing value for {context}"
+                if context != "("
+                else "missing value for parenthesized pipeline"
+            )
         return Command(operands)
 
     def _operand(self, token: Token) -> Operand:
@@ -307,7 +311,9 @@ class _Parser:
         end = self._next.position
         if operand.kind == "name" and operand.names:
             self.fail(f"unexpected <.{operand.names[0]}> in operand")
-        operand.text = self._source[begin:end].rstrip() if operand.kind != "pipeline" else self._parenthesised(operand)
+        operand.text = (
+            self._source[begin:end].rstrip() if operand.kind != "pipeline" else self._parenthesised(operand)
+        )
         return operand
 
     @staticmethod

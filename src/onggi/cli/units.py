@@ -72,7 +72,7 @@ def parse_size(text: str) -> int:
         exponent = _SUFFIXES.index(number[-1]) + 1
         number = number[:-1].strip()
     size = float(number)
-    if base == 1024 and not exponent or not 0 <= size < float("inf"):
+    if (base == 1024 and not exponent) or not 0 <= size < float("inf"):
         raise ValueError(text)
     return int(size * base**exponent)
 

@@ -17,16 +17,15 @@ checker keeps one from being taken for another.
 
 from __future__ import annotations
 
-import base64
 import hashlib
+import os
 import re
-import secrets
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from onggi.errors import InvalidArgument
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Self
 
 __all__ = [
@@ -44,10 +43,14 @@ __all__ = [
     "random_id",
 ]
 
-# algorithm[sep algorithm]* ":" hex{32,}   (go-digest's anchored expression)
+# OCI image-spec, descriptor.md:
+# digest = algorithm ":" encoded; algorithm = word { ("." | "+" | "_" | "-") word }
 _SHAPE = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
-_HEX = re.compile(r"[0-9a-f]*")
+_HEX = re.compile(r"[0-9a-f]+")
 _HEX_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+# Characters of a link: with 26 of them some 400 `lower` entries fit into a mount's one page of options.
+_LINK_LENGTH = 26
 
 
 class InvalidDigest(InvalidArgument):
@@ -65,13 +68,16 @@ class Hash(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Check and convert. Raises InvalidDigest with Docker's words."""
-        if not _SHAPE.fullmatch(text):
-            raise InvalidDigest(text, "invalid checksum digest format")
+        """Check and convert, in go-digest's order. Raises InvalidDigest with its words."""
         algorithm, _, digits = text.partition(":")
-        if algorithm not in _HEX_DIGITS:
-            raise InvalidDigest(text, "unsupported digest algorithm")
-        if len(digits) != _HEX_DIGITS[algorithm]:
+        if not algorithm or not digits:
+            raise InvalidDigest(text, "invalid checksum digest format")
+        length = _HEX_DIGITS.get(algorithm)
+        if length is None:
+            known_shape = _SHAPE.fullmatch(text)
+            reason = "unsupported digest algorithm" if known_shape else "invalid checksum digest format"
+            raise InvalidDigest(text, reason)
+        if len(digits) != length:
             raise InvalidDigest(text, "invalid checksum digest length")
         if not _HEX.fullmatch(digits):
             raise InvalidDigest(text, "invalid checksum digest format")
@@ -140,8 +146,8 @@ class LinkID(str):
 
     @classmethod
     def random(cls) -> LinkID:
-        """A new one, from 17 random bytes as Docker makes it."""
-        return cls(base64.b32encode(secrets.token_bytes(17)).decode("ascii")[:26])
+        """A new one, 130 random bits as Docker's."""
+        return cls("".join(_BASE32[byte & 31] for byte in os.urandom(_LINK_LENGTH)))
 
 
 # Of 1024 zero bytes, the tar of nothing: commit and build treat it as "no layer".
@@ -164,8 +170,11 @@ def chain_ids(diffs: Iterable[DiffID]) -> tuple[ChainID, ...]:
 
 
 def random_id() -> str:
-    """64 hexadecimal digits whose first 12 are never all decimal (they would pass for a number)."""
+    """64 hexadecimal digits whose first 12, the short id, are never all decimal.
+
+    A short id of decimal digits only would be taken for a number (a process id, a port) by what reads it.
+    """
     while True:
-        text = secrets.token_hex(32)
+        text = os.urandom(32).hex()
         if not text[:12].isdecimal():
             return text

@@ -1,0 +1,94 @@
+"""``onggi system df``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from onggi.cli.images import ImageRow, image_listing, rows_of
+from onggi.cli.listing import Listing
+from onggi.cli.session import Session
+from onggi.cli.units import human_size
+
+if TYPE_CHECKING:
+    from onggi.engine.system import DiskUsage
+
+__all__ = ["run"]
+
+_COLUMNS = ("Type", "TotalCount", "Active", "Size", "Reclaimable")
+_VERBOSE = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
+
+
+def run(session: Session) -> int:
+    """A summary, or (``-v``) image by image."""
+    usage = session.engine.system.df()
+    if session.flag("json"):
+        session.write_json(_json(usage))
+    elif session.flag("verbose") and not session.flag("format"):
+        session.out.write(_verbose(usage))
+    else:
+        session.out.write(_LISTING.render(_summary(usage), session.flag("format")))
+    return 0
+
+
+def _summary(usage: DiskUsage) -> list[dict[str, str]]:
+    active = sum(bool(each.containers) for each in usage.images)
+    percent = 100 * usage.reclaimable // usage.layers_size if usage.layers_size else 0
+    images = {
+        "Type": "Images",
+        "TotalCount": str(len(usage.images)),
+        "Active": str(active),
+        "Size": human_size(usage.layers_size),
+        "Reclaimable": f"{human_size(usage.reclaimable)} ({percent}%)",
+    }
+    blobs = {
+        "Type": "Received Blobs",
+        "TotalCount": "",
+        "Active": "",
+        "Size": human_size(usage.blobs_size),
+        "Reclaimable": human_size(usage.blobs_size),
+    }
+    return [images, blobs]
+
+
+_LISTING = Listing(
+    "*formatter.diskUsageContext",
+    {
+        "Type": ("TYPE", lambda row: row["Type"]),
+        "TotalCount": ("TOTAL", lambda row: row["TotalCount"]),
+        "Active": ("ACTIVE", lambda row: row["Active"]),
+        "Size": ("SIZE", lambda row: row["Size"]),
+        "Reclaimable": ("RECLAIMABLE", lambda row: row["Reclaimable"]),
+    },
+    _COLUMNS,
+)
+
+
+def _verbose(usage: DiskUsage) -> str:
+    rows: list[ImageRow] = []
+    for each in usage.images:
+        for row in rows_of([each.image]):
+            row.containers = each.containers
+            row.shared_size = each.shared_size
+            row.unique_size = each.unique_size
+            rows.append(row)
+    table = image_listing(short=True).render(rows, "", _VERBOSE)
+    return f"Images space usage:\n\n{table}\nReceived blobs: {human_size(usage.blobs_size)}\n"
+
+
+def _json(usage: DiskUsage) -> dict[str, Any]:
+    return {
+        "LayersSize": usage.layers_size,
+        "BlobsSize": usage.blobs_size,
+        "Reclaimable": usage.reclaimable,
+        "Images": [
+            {
+                "Id": each.image.id,
+                "RepoTags": each.image.tags,
+                "Size": each.image.size,
+                "SharedSize": each.shared_size,
+                "UniqueSize": each.unique_size,
+                "Containers": each.containers,
+            }
+            for each in usage.images
+        ],
+    }

@@ -1,0 +1,110 @@
+"""``onggi inspect`` and ``onggi image inspect``: Docker's JSON array, or a template over each object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from onggi.cli.gofmt import Record, Time, go_json
+from onggi.cli.session import Session
+from onggi.cli.template import TemplateError, compile_template
+from onggi.errors import Cancelled, InvalidArgument, NotFound, OnggiError
+
+__all__ = ["image_record", "run_any", "run_image"]
+
+# What Go's structs hold where the JSON leaves a field out (API 1.50, and 1.41's half of Config).
+_IMAGE_ZEROS: Mapping[str, Any] = {
+    "Variant": "", "OsVersion": "", "Created": "", "Author": "", "Comment": "", "DockerVersion": "",
+    "Parent": "", "Container": "", "RepoTags": [], "RepoDigests": [], "Descriptor": None, "Manifests": [],
+}  # fmt: skip
+_CONFIG_ZEROS: Mapping[str, Any] = {
+    "User": "", "ExposedPorts": {}, "Env": [], "Entrypoint": [], "Cmd": [], "Volumes": {},
+    "WorkingDir": "", "Labels": {}, "StopSignal": "", "ArgsEscaped": False, "Healthcheck": None,
+    "OnBuild": [], "Shell": [],
+}  # fmt: skip
+_STRUCTS: Mapping[str, Mapping[str, Any]] = {
+    "Config": _CONFIG_ZEROS,
+    "ContainerConfig": _CONFIG_ZEROS,
+    "GraphDriver": {"Data": {}},
+    "RootFS": {"Layers": []},
+}
+
+
+class _NoSuchObject(NotFound):
+    """``inspect`` knows nothing of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"No such object: {name}", hint="'onggi images' lists what is here")
+
+
+def run_image(session: Session) -> int:
+    """Inspect images; errors are told after what was found, and make the status 1."""
+    return _run(session, lambda name: session.engine.images.get(name).inspect())
+
+
+def run_any(session: Session) -> int:
+    """Inspect objects of any type: images are all there are."""
+
+    def find(name: str) -> dict[str, Any]:
+        try:
+            return session.engine.images.get(name).inspect()
+        except (NotFound, InvalidArgument):
+            if session.flag("type"):
+                raise
+            raise _NoSuchObject(name) from None
+
+    return _run(session, find)
+
+
+def _run(session: Session, find: Callable[[str], dict[str, Any]]) -> int:
+    execute = _template(session.flag("format"))
+    found: list[dict[str, Any]] = []
+    errors: list[Exception] = []
+    for name in session.arguments:
+        try:
+            found.append(find(name))
+        except Cancelled:
+            raise
+        except OnggiError as error:
+            errors.append(error)
+    if execute is None:
+        session.write_json(found)
+    else:
+        _write_each(session, execute, found)
+    session.out.flush()
+    for failure in errors:
+        session.report(failure)
+    return int(bool(errors))
+
+
+def _template(format: str) -> Callable[[dict[str, Any]], str] | None:
+    if format == "":
+        return None
+    if format == "json":
+        return go_json
+    execute = compile_template(format)
+    return lambda document: execute(image_record(document))
+
+
+def _write_each(
+    session: Session, execute: Callable[[dict[str, Any]], str], found: list[dict[str, Any]]
+) -> None:
+    for document in found:
+        try:
+            session.out.write(execute(document) + "\n")
+        except TemplateError:
+            # Docker ends the line it began before it tells what is wrong.
+            session.out.write("\n")
+            raise
+
+
+def image_record(document: Mapping[str, Any]) -> Record:
+    """The object as Go's structs: fields left out of the JSON are empty, unknown ones an error."""
+    fields = dict(document)
+    for name, zeros in _STRUCTS.items():
+        if isinstance(fields.get(name), Mapping):
+            fields[name] = Record.of(name, fields[name], zeros)
+    metadata = fields.get("Metadata")
+    if isinstance(metadata, Mapping):
+        fields["Metadata"] = Record.of("Metadata", {name: Time(text) for name, text in metadata.items()})
+    return Record.of("image.InspectResponse", fields, _IMAGE_ZEROS)
