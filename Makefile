@@ -42,7 +42,7 @@ bench: setup  ## Measure against the peers that are installed
 
 lock: setup  ## Write requirements/dev.txt anew (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
-		--extra hub --group dev --output-file requirements/dev.txt pyproject.toml requirements/build.in
+		--extra hub --group dev --output-file requirements/dev.txt pyproject.toml
 
 clean:  ## Remove what the targets made, .venv too
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .demo
