@@ -444,7 +444,7 @@ def _next_page(response: Response) -> str | None:
     match = _NEXT_LINK.search(response.headers.get("Link", ""))
     if match is None:
         return None
-    url = urljoin(response.url, match[1])
+    url: str = urljoin(response.url, match[1])
     if urlsplit(url)[:2] != urlsplit(response.url)[:2]:
         raise BrokenRegistry(f"the registry's next page is on another host: {urlsplit(url).netloc}")
     return url
