@@ -112,7 +112,9 @@ def test_layer_is_its_stream(rig):
 
 def test_stack_hides_and_adds(rig):
     base = rig.add({"keep": b"k", "old": b"o", "d": None, "d/x": b"x"})
-    top = rig.add({".wh.old": b"", "keep": b"K", "d": None, "d/.wh..wh..opq": b"", "d/y": b"y"}, base.chain_id)
+    top = rig.add(
+        {".wh.old": b"", "keep": b"K", "d": None, "d/.wh..wh..opq": b"", "d/y": b"y"}, base.chain_id
+    )
     assert mounted(rig, top) == {"keep": b"K", "d/y": b"y"}
     assert mounted(rig, base) == {"keep": b"k", "old": b"o", "d/x": b"x"}
 

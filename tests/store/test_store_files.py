@@ -117,7 +117,8 @@ def test_live_docker_daemon_is_the_master(layout):
         with pytest.raises(DataRootOwned, match="Docker daemon"), claim(layout.root):
             pass
     with claim(layout.root), claim(layout.root), open(layout.root / "volumes/metadata.db", "rb+") as file:
-        with pytest.raises(BlockingIOError):
+        file_is_held = pytest.raises(BlockingIOError)
+        with file_is_held:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

@@ -42,9 +42,10 @@ def test_bytes_are_dockers(tags, path):
     put(tags, "127.0.0.1:5000/foo/t1:v1", ONE)
     put(tags, f"127.0.0.1:5000/foo/t1@{DIGEST}", ONE)
     put(tags, "bb", TWO)
+    name = "127.0.0.1:5000/foo/t1"
     expected = (
-        '{"Repositories":{"127.0.0.1:5000/foo/t1":{"127.0.0.1:5000/foo/t1:v1":"%s",'
-        '"127.0.0.1:5000/foo/t1@%s":"%s"},"bb":{"bb:latest":"%s"}}}' % (ONE, DIGEST, ONE, TWO)
+        f'{{"Repositories":{{"{name}":{{"{name}:v1":"{ONE}","{name}@{DIGEST}":"{ONE}"}},'
+        f'"bb":{{"bb:latest":"{TWO}"}}}}}}'
     )
     assert path.read_text() == expected
 
@@ -89,7 +90,7 @@ def test_foreign_entries_are_kept(tags, path):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"Repositories":[]}', '{"Repositories":{"a":{"a:b":1}}}'])
 def test_corrupt_file_is_named_and_kept(tags, path, text):
     path.write_text(text)
-    with pytest.raises(CorruptRepositories, match="repositories.json"):
+    with pytest.raises(CorruptRepositories, match=r"repositories\.json"):
         put(tags, "a", ONE)
     assert path.read_text() == text
 

@@ -1,0 +1,85 @@
+"""A real dockerd with a data root of its own, and the docker command line on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.peers.processes import Process, require, wait_until
+
+__all__ = ["Daemon"]
+
+
+class Daemon:
+    """dockerd 20.10 without networks; a context manager that always stops it."""
+
+    def __init__(self, data_root: Path, work: Path, *, mirror: str = "") -> None:
+        self.data_root = data_root
+        self._work = work
+        self._mirror = mirror
+        self._process: Process | None = None
+
+    @property
+    def _socket(self) -> Path:
+        return self._work / "d.sock"
+
+    def __enter__(self) -> Daemon:
+        self._work.mkdir(parents=True, exist_ok=True)
+        command = [
+            require("dockerd"),
+            *("--data-root", str(self.data_root)),
+            *("--exec-root", str(self._work / "exec")),
+            *("--pidfile", str(self._work / "d.pid")),
+            *("--host", f"unix://{self._socket}"),
+            *("--config-file", str(self._work / "none.json")),
+            "--bridge=none",
+            "--iptables=false",
+        ]
+        (self._work / "none.json").write_text("{}")
+        if self._mirror:
+            command += ["--registry-mirror", self._mirror]
+        self._process = Process(command, self._work / "dockerd.log")
+        wait_until(self._answers, "dockerd", timeout_s=60)
+        return self
+
+    def _answers(self) -> bool:
+        assert self._process is not None and self._process.running, self._process.log.read_text()[-2000:]
+        return self._socket.exists() and self.run("version", check=False).returncode == 0
+
+    def __exit__(self, *exception: object) -> None:
+        if self._process is not None:
+            self._process.stop(30)
+
+    def run(
+        self, *words: str, check: bool = True, stdin: bytes | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the docker command line on this daemon."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self._work),
+            "DOCKER_HOST": f"unix://{self._socket}",
+            "DOCKER_API_VERSION": "1.41",
+            "DOCKER_CONFIG": str(self._work / "config"),
+        }
+        done = subprocess.run(
+            [require("docker"), *words], capture_output=True, text=True, env=environment, check=False
+        )
+        assert not check or done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
+        return done
+
+    def output(self, *words: str) -> str:
+        """Standard output of a command that must succeed."""
+        return self.run(*words).stdout
+
+
+def onggi_environment(**settings: str) -> dict[str, str]:
+    """An environment in which nothing of the user's configuration is seen."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONPATH") if name in os.environ}
+    return {**kept, "HOME": "/nonexistent", **settings}
+
+
+def lines(text: str, drop: Sequence[str] = ()) -> list[str]:
+    """Lines without those that contain one of ``drop``."""
+    return [line for line in text.splitlines() if not any(word in line for word in drop)]
