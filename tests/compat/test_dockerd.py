@@ -69,7 +69,9 @@ def test_transcripts_are_equal(dockerd: Daemon, onggi: Onggi) -> None:
             assert transcript(ours.stdout) == transcript(theirs.stdout), step
         else:
             reason = theirs.stderr.strip().removeprefix("Error response from daemon: ").splitlines()[0]
-            assert reason.removeprefix("Error: ") in ours.stderr, step
+            # dockerd goes on to Docker Hub, which is out of reach here, and tells of that.
+            if "registry-1.docker.io" not in reason:
+                assert reason.removeprefix("Error: ") in ours.stderr, step
 
 
 def test_stores_are_equal(dockerd: Daemon, onggi: Onggi) -> None:

@@ -1,0 +1,253 @@
+"""Stop a program and everything it starts at the N-th of some system calls, before the call happens.
+
+strace injects signals too, but counts per thread: a program whose main thread makes three
+``mkdir`` before a second thread makes its first is never killed at that first one. Here one
+count spans all threads and processes, so counting up from 1 until a run ends by itself
+visits every call there is.
+
+A seccomp filter lets every other call run at full speed; the counted ones stop for ptrace
+(``SECCOMP_RET_TRACE``, seccomp(2), ptrace(2)). The caller decides what happens there: kill
+the process that makes the call, or cut the power of its file system.
+
+Run as a program, ``python -m tests.crash.tracer``, since the tracer waits for all children
+of its process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.crash.power import cut_power
+
+__all__ = ["CALLS", "Outcome", "trace"]
+
+# Calls by architecture; None where the architecture has only the *at form.
+_NUMBERS: dict[str, dict[str, int | None]] = {
+    "x86_64": {
+        "rename": 82, "renameat": 264, "renameat2": 316, "mkdir": 83, "mkdirat": 258, "symlink": 88,
+        "symlinkat": 266, "unlink": 87, "unlinkat": 263, "rmdir": 84, "fsync": 74, "fdatasync": 75,
+        "syncfs": 306, "openat": 257,
+    },
+    "aarch64": {
+        "rename": None, "renameat": 38, "renameat2": 276, "mkdir": None, "mkdirat": 34, "symlink": None,
+        "symlinkat": 36, "unlink": None, "unlinkat": 35, "rmdir": None, "fsync": 82, "fdatasync": 83,
+        "syncfs": 267, "openat": 56,
+    },
+}  # fmt: skip
+# Which argument is the name that changes, for the account of a kill.
+_NAMES = {"rename": 1, "renameat": 3, "renameat2": 3, "symlink": 1, "symlinkat": 2}
+_DESCRIPTORS = {"fsync", "fdatasync", "syncfs"}
+
+CALLS = {name: number for name, number in _NUMBERS[platform.machine()].items() if number is not None}
+"""Every call that changes names or flushes; of ``openat`` only those with ``O_CREAT``."""
+
+# seccomp.h, bpf_common.h, ptrace.h, prctl.h
+_RET_ALLOW, _RET_TRACE = 0x7FFF0000, 0x7FF00000
+_LOAD, _JUMP_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
+_NUMBER_OFFSET, _THIRD_ARGUMENT_OFFSET = 0, 32
+_SEIZE, _CONT, _LISTEN, _GET_EVENT, _CALL_INFO = 0x4206, 7, 0x4208, 0x4201, 0x420E
+_OPTIONS = 0x2 | 0x4 | 0x8 | 0x80 | 0x100000  # fork, vfork, clone, seccomp, exitkill
+_EVENT_SECCOMP, _EVENT_STOP = 7, 128
+_SET_SECCOMP, _FILTER, _NO_NEW_PRIVILEGES = 22, 2, 38
+_WALL = 0x40000000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.restype = ctypes.c_long
+_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: ``call`` is where it was stopped (empty: it ended by itself, with ``status``)."""
+
+    call: str
+    status: int
+    counted: int
+    output: str = ""
+
+
+def trace(
+    command: Sequence[str], stop_at: int, *, cut: Path | None = None, timeout_s: float = 60.0
+) -> Outcome:
+    """Run ``command`` and kill whoever makes the ``stop_at``-th call; waits for all it started.
+
+    ``cut`` names a mounted ext4 that loses its power at that moment instead; then all are killed.
+    """
+    request = json.dumps({"command": list(command), "stop_at": stop_at, "cut": cut and str(cut)})
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash.tracer"],
+        input=request,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return Outcome(**json.loads(done.stdout), output=done.stderr)
+
+
+class _Tracer:
+    def __init__(self, stop_at: int, cut: str | None) -> None:
+        self._stop_at = stop_at
+        self._cut = cut
+        self._counted = 0
+        self._call = ""
+        self._names = {number: name for name, number in CALLS.items()}
+        self._tracees: set[int] = set()
+
+    def run(self, command: Sequence[str]) -> Outcome:
+        leader = _start(command)
+        self._tracees.add(leader)
+        status = 0
+        while True:
+            try:
+                tid, state = os.waitpid(-1, _WALL)
+            except ChildProcessError:
+                return Outcome(self._call, status, self._counted)
+            if os.WIFSTOPPED(state):
+                self._tracees.add(tid)
+                self._stopped(tid, state)
+            else:
+                self._tracees.discard(tid)
+                if tid == leader:
+                    status = os.waitstatus_to_exitcode(state)
+
+    def _stopped(self, tid: int, state: int) -> None:
+        event, number = state >> 16, os.WSTOPSIG(state)
+        if event == _EVENT_SECCOMP:
+            self._counted += 1
+            if self._counted == self._stop_at:
+                self._end(tid)
+                return
+            _ptrace(_CONT, tid)
+        elif event == _EVENT_STOP and number in (signal.SIGSTOP, signal.SIGTSTP):
+            _ptrace(_LISTEN, tid)
+        else:
+            _ptrace(_CONT, tid, 0 if event else number)
+
+    def _end(self, tid: int) -> None:
+        self._call = _describe(tid, self._names)
+        if self._cut is None:
+            os.kill(_process_of(tid), signal.SIGKILL)
+            return
+        cut_power(Path(self._cut))
+        for process in {_process_of(tracee) for tracee in self._tracees} - {0}:
+            _kill(process)
+
+
+def _kill(process: int) -> None:
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _process_of(tid: int) -> int:
+    """The process a thread belongs to; 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{tid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next(int(line.split()[1]) for line in lines if line.startswith("Tgid:"))
+
+
+def _start(command: Sequence[str]) -> int:
+    """Fork a seized child that installs the filter and becomes ``command``."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        _become(command)
+    os.close(reader)
+    _ptrace(_SEIZE, child, _OPTIONS)
+    os.close(writer)
+    return child
+
+
+def _become(command: Sequence[str]) -> None:
+    """Never returns."""
+    try:
+        os.dup2(2, 1)
+        _install_filter()
+        os.execvp(command[0], list(command))
+    finally:
+        os._exit(127)
+
+
+def _install_filter() -> None:
+    program = _program()
+    filters = ctypes.create_string_buffer(program)
+    length = len(program) // 8
+    # struct sock_fprog: unsigned short len, struct sock_filter *filter.
+    descriptor = ctypes.create_string_buffer(struct.pack("@HP", length, ctypes.addressof(filters)))
+    for arguments in ((_NO_NEW_PRIVILEGES, 1, 0, 0, 0), (_SET_SECCOMP, _FILTER, descriptor, 0, 0)):
+        if _libc.prctl(*arguments) < 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _program() -> bytes:
+    """Trace the counted calls, allow the rest."""
+    plain = [number for name, number in CALLS.items() if name != "openat"]
+    steps = [(_LOAD, 0, 0, _NUMBER_OFFSET)]
+    for position, number in enumerate(plain):
+        # To the last instruction but none: behind the rest of these, and five more.
+        steps.append((_JUMP_EQUAL, len(plain) - 1 - position + 4, 0, number))
+    steps += [
+        (_JUMP_EQUAL, 0, 2, CALLS["openat"]),
+        (_LOAD, 0, 0, _THIRD_ARGUMENT_OFFSET),
+        (_JUMP_SET, 1, 0, os.O_CREAT),
+        (_RETURN, 0, 0, _RET_ALLOW),
+        (_RETURN, 0, 0, _RET_TRACE),
+    ]
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)
+
+
+def _describe(tid: int, names: dict[int, str]) -> str:
+    """``mkdirat blobs`` and the like, from the call's arguments."""
+    info = ctypes.create_string_buffer(88)
+    _ptrace(_CALL_INFO, tid, ctypes.addressof(info), len(info))
+    number, *arguments = struct.unpack_from("=7Q", info.raw, 24)
+    name = names[number]
+    if name in _DESCRIPTORS:
+        return f"{name} {os.readlink(f'/proc/{tid}/fd/{arguments[0]}')}"
+    position = _NAMES.get(name, 1 if name.endswith("at") else 0)
+    return f"{name} {_text(tid, arguments[position])}"
+
+
+def _text(tid: int, address: int) -> str:
+    with open(f"/proc/{tid}/mem", "rb", buffering=0) as memory:
+        memory.seek(address)
+        return memory.read(256).split(b"\0")[0].decode("utf-8", "replace")
+
+
+def _ptrace(request: int, tid: int, data: int = 0, address: int = 0) -> int:
+    result = _libc.ptrace(request, tid, address, data)
+    if result < 0:
+        number = ctypes.get_errno()
+        # Killed meanwhile by somebody else: waitpid tells.
+        if number != 3:
+            raise OSError(number, f"ptrace {request:#x}: {os.strerror(number)}")
+    return int(result)
+
+
+def main(read: Callable[[], str] = sys.stdin.read) -> None:
+    request = json.loads(read())
+    outcome = _Tracer(request["stop_at"], request["cut"]).run(request["command"])
+    report = asdict(outcome)
+    del report["output"]
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
