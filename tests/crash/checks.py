@@ -1,0 +1,163 @@
+"""What must be true of a data root after a crash, and after the next command. Checks return what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.compat.stores import layer_trees, metadata_tree
+from tests.crash.child import open_engine
+from tests.crash.registry import CountingRegistry
+
+__all__ = ["Held", "compare", "empty_files", "failures", "held", "leftovers", "refetched", "snapshot"]
+
+# Files that are empty on purpose, or written by nobody yet.
+_EMPTY_ON_PURPOSE = ("committed", "metadata.db")
+
+
+def empty_files(root: Path) -> list[str]:
+    """Metadata of no bytes: what a write without a flush leaves behind (moby#42456).
+
+    Temporary files may be empty: nothing reads them; :func:`leftovers` wants them gone.
+    """
+    files = [*root.glob("image/**/*"), *root.glob("overlay2/*/link"), *root.glob("overlay2/*/lower")]
+    return [
+        f"empty file {path.relative_to(root)}"
+        for path in files
+        if path.is_file()
+        and not path.stat().st_size
+        and path.name not in _EMPTY_ON_PURPOSE
+        and not path.name.startswith(".tmp-")
+    ]
+
+
+def failures(root: Path, mirror: str) -> list[str]:
+    """What ``onggi doctor`` calls a failure."""
+    with open_engine(root, mirror) as engine:
+        found = engine.system.doctor()
+    return [f"doctor: {item.subject}: {item.message}" for item in found if item.level == "fail"]
+
+
+def leftovers(root: Path) -> list[str]:
+    """Staging directories, layer directories and short names of no layer, temporary files, blobs."""
+    layerdb, overlay = root / "image/overlay2/layerdb", root / "overlay2"
+    known = {path.read_text() for path in layerdb.glob("sha256/*/cache-id")}
+    directories = [path for path in overlay.glob("*") if path.name != "l" and path.name not in known]
+    links = [
+        path
+        for path in overlay.glob("l/*")
+        if os.readlink(path).split("/")[1] not in known or not path.exists()
+    ]
+    return [
+        f"left over: {path.relative_to(root)}"
+        for path in [
+            *root.glob("onggi/staging/*"),
+            *root.glob("onggi/blobs/sha256/*"),
+            *layerdb.glob("sha256/*-removing"),
+            *layerdb.glob("tmp/*"),
+            *root.glob("**/.tmp-*"),
+            *directories,
+            *links,
+        ]
+    ]
+
+
+Snapshot = tuple[dict[str, tuple[object, ...]], dict[str, dict[str, tuple[object, ...]]]]
+
+
+def snapshot(root: Path) -> Snapshot:
+    """Metadata and layer trees without what is random: names, and the times of whiteouts."""
+    trees = {
+        chain: {name: _timeless(facts) if _is_whiteout(facts) else facts for name, facts in tree.items()}
+        for chain, tree in layer_trees(root).items()
+    }
+    return metadata_tree(root), trees
+
+
+def _is_whiteout(facts: tuple[object, ...]) -> bool:
+    mode, *_ = facts
+    return isinstance(mode, int) and stat.S_ISCHR(mode) and facts[4] == 0
+
+
+def _timeless(facts: tuple[object, ...]) -> tuple[object, ...]:
+    return (*facts[:3], 0, *facts[4:])
+
+
+def compare(found: Snapshot, expected: Snapshot) -> list[str]:
+    """Where two snapshots differ."""
+    problems = _differences(found[0], expected[0], "image/overlay2")
+    for chain in sorted(set(found[1]) | set(expected[1])):
+        problems += _differences(found[1].get(chain, {}), expected[1].get(chain, {}), f"layer {chain[:12]}")
+    return problems
+
+
+def _differences(found: dict, expected: dict, where: str) -> list[str]:
+    return [
+        f"{where}: {name}: {str(found.get(name))[:120]}, not {str(expected.get(name))[:120]}"
+        for name in sorted(set(found) | set(expected))
+        if found.get(name) != expected.get(name)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a killed pull left: blobs of committed layers, whole blobs, and bytes of partial ones."""
+
+    committed: frozenset[str]
+    whole: frozenset[str]
+    partial: dict[str, int]
+
+
+def held(root: Path, layout: Path, repository: str) -> Held:
+    """Look at a data root before the next pull of ``repository``."""
+    manifest, config = _documents(layout, repository)
+    committed = set()
+    for blob, chain in zip(manifest["layers"], _chains(config["rootfs"]["diff_ids"]), strict=True):
+        if (root / "image/overlay2/layerdb/sha256" / chain / "diff").exists():
+            committed.add(blob["digest"])
+    sizes = {blob["digest"]: blob["size"] for blob in manifest["layers"]}
+    whole, partial = set(), {}
+    for path in root.glob("onggi/blobs/sha256/*"):
+        digest = f"sha256:{path.name[:64]}"
+        if not path.suffix:
+            whole.add(digest)
+        elif path.suffix == ".partial" and 0 < path.stat().st_size < sizes[digest]:
+            partial[digest] = path.stat().st_size
+    return Held(frozenset(committed), frozenset(whole), partial)
+
+
+def _documents(layout: Path, repository: str) -> tuple[dict, dict]:
+    index = json.loads((layout / "index.json").read_bytes())
+    name = f"docker.io/library/{repository}:latest"
+    entry = next(
+        item
+        for item in index["manifests"]
+        if item["annotations"]["org.opencontainers.image.ref.name"] == name
+    )
+    manifest = _read(layout, entry["digest"])
+    return manifest, _read(layout, manifest["config"]["digest"])
+
+
+def _read(layout: Path, digest: str) -> dict:
+    return json.loads((layout / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes())
+
+
+def _chains(diff_ids: list[str]) -> list[str]:
+    from onggi.oci.digest import DiffID, chain_ids
+
+    return [chain.hex for chain in chain_ids([DiffID(diff_id) for diff_id in diff_ids])]
+
+
+def refetched(before: Held, registry: CountingRegistry) -> list[str]:
+    """Bytes that were asked for although they were here, or a partial blob begun anew."""
+    again = (before.committed | before.whole) & set(registry.ranges)
+    problems = [f"fetched again: {digest}" for digest in sorted(again)]
+    for digest, size in before.partial.items():
+        if digest not in again and registry.ranges.get(digest) != [size]:
+            problems.append(
+                f"{digest}: {size} bytes were here, requests began at {registry.ranges.get(digest)}"
+            )
+    return problems
