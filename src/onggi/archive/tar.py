@@ -143,12 +143,15 @@ class TarReader:
             yield self._read_piece(self._remaining)
 
     def read_data(self) -> Iterator[tuple[int, bytes | memoryview]]:
-        """The current member's content as (offset, piece), without the holes of a sparse member."""
+        """The current member's content as (offset, piece), without the holes of a sparse member.
+
+        A content passes once: what has been read is not given again.
+        """
         member = self._member
         fragments = ((0, self._remaining),) if member is None or member.sparse is None else member.sparse
         for offset, length in fragments:
             end = offset + length
-            while offset < end:
+            while offset < end and self._remaining:
                 piece = self._read_piece(end - offset)
                 yield offset, piece
                 offset += len(piece)

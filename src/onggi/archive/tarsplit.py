@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ContentMismatch",
     "DuplicatePath",
+    "GO_INFLATE_WINDOW",
     "FileEntry",
     "InvalidTarSplit",
     "Segment",
@@ -52,12 +53,17 @@ __all__ = [
     "gzip_writer",
 ]
 
+GO_INFLATE_WINDOW = 1 << 15
+"""Bytes of the pieces in which Go's ``compress/flate`` hands out its output: its history window."""
+
 FLUSH_SIZE = 1 << 17
 """Bytes of JSON gathered before they are written: few calls, little memory."""
 
 LINE_LIMIT = 64 << 20
 """Bytes of one line that are read. Writers cut trailing bytes at 1 MiB, headers stay far below it;
 tar-split before 0.11 wrote all trailing bytes as one segment."""
+
+CRC_SIZE = 8
 
 COPY_PIECE = 1 << 20
 """Bytes of a file read at once when an archive is put together."""
@@ -126,15 +132,21 @@ class TarSplitWriter:
     ``out`` takes plain JSON lines (see :func:`gzip_writer`); it stays open. Duplicate
     names are refused before the content is read, as Docker's own packer refuses them.
     With ``trailing_empty_segment`` the stream ends as that of tar-split 0.11.2–0.11.4
-    (Docker 20.10 to 24).
+    (Docker 20.10 to 24), which writes what each read of the tail gives, the empty read at
+    the end included. ``window`` is then the size of the pieces in which Go's inflater hands
+    out its output (see :data:`GO_INFLATE_WINDOW`): its last piece comes together with the
+    end, so that there is no empty read after it.
 
     Raises (while the archive is read):
         DuplicatePath: two members have the same cleaned name.
     """
 
-    def __init__(self, out: SupportsWrite, *, trailing_empty_segment: bool = False) -> None:
+    def __init__(self, out: SupportsWrite, *, trailing_empty_segment: bool = False, window: int = 0) -> None:
         self._out = out
         self._trailing_empty_segment = trailing_empty_segment
+        self._window = window if trailing_empty_segment else 0
+        self._offset = 0
+        self._segments = 0
         self._lines: list[bytes] = []
         self._gathered = 0
         self._position = 0
@@ -143,6 +155,21 @@ class TarSplitWriter:
 
     def segment(self, data: bytes) -> None:
         """Raw bytes of the archive."""
+        self._segments += 1
+        if self._window and self._segments > 1:
+            self._tail(data)
+        else:
+            self._segment(data)
+
+    def _tail(self, data: bytes) -> None:
+        """Bytes behind the end of the archive, in the pieces of Go's inflater."""
+        while data:
+            length = self._window - self._offset % self._window
+            self._segment(data[:length])
+            data = data[length:]
+
+    def _segment(self, data: bytes) -> None:
+        self._offset += len(data)
         self._add(
             b'{"type":2,"payload":"%b","position":%d}\n' % (b2a_base64(data, newline=False), self._position)
         )
@@ -162,6 +189,8 @@ class TarSplitWriter:
 
     def finish(self, member: Member) -> None:
         """The member is complete."""
+        self._segments = 0
+        self._offset += member.size
         name = member.name
         field = b'"name":"%b",' % name if _PLAIN_NAME.fullmatch(name) else _name_field(name)
         if member.size and member.sparse is None:
@@ -178,9 +207,13 @@ class TarSplitWriter:
 
     def end(self) -> None:
         """The archive is complete: write what is gathered."""
-        if self._trailing_empty_segment:
-            self.segment(b"")
+        if self._trailing_empty_segment and not self._ended_with_its_data():
+            self._segment(b"")
         self._flush()
+
+    def _ended_with_its_data(self) -> bool:
+        """True when Go's inflater told the end together with the last bytes of the tail."""
+        return bool(self._window) and self._segments > 1 and self._offset % self._window != 0
 
     def _add(self, line: bytes) -> None:
         self._position += 1
@@ -273,7 +306,7 @@ class TarSplitReader:
 def _parse_line(line: bytes, number: int) -> Segment | FileEntry:
     try:
         entry = json.loads(line)
-        payload = a2b_base64(entry.get("payload") or "")
+        payload = _decode(entry.get("payload") or "")
         if entry["type"] == 2:
             return Segment(payload)
         if entry["type"] == 1:
@@ -285,11 +318,21 @@ def _parse_line(line: bytes, number: int) -> Segment | FileEntry:
 
 def _file_entry(entry: dict[str, object], payload: bytes) -> FileEntry:
     raw = entry.get("name_raw")
-    name = a2b_base64(str(raw)) if raw else str(entry.get("name", "")).encode()
+    name = _decode(raw) if raw else str(entry.get("name", "")).encode()
     size = entry.get("size", 0)
-    if not isinstance(size, int) or size < 0:
+    if type(size) is not int or size < 0:
         raise ValueError(f"bad size {size!r}")
-    return FileEntry(name, size, int.from_bytes(payload, "big") if size else None)
+    if not size:
+        return FileEntry(name, 0, None)
+    if len(payload) != CRC_SIZE:
+        raise ValueError("a file's payload is no CRC-64")
+    return FileEntry(name, size, int.from_bytes(payload, "big"))
+
+
+def _decode(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError("base64 text expected")
+    return a2b_base64(text, strict_mode=True)
 
 
 def assemble(
