@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.crash.checks import Snapshot, compare, empty_files, failures, held, leftovers, refetched, snapshot
 from tests.crash.child import command, open_engine
-from tests.crash.power import Disk
+from tests.crash.power import Disk, PowerCut
 from tests.crash.registry import CountingRegistry, counting
 from tests.crash.samples import APP, OTHER, write_samples
 from tests.crash.tracer import Outcome, trace
@@ -60,10 +60,10 @@ class Campaign:
             outcome = trace(self.command("pull", root), stop_at)
             return outcome, self.after_pull(root)
 
-    def cut_pull(self, disk: Disk, stop_at: int) -> tuple[Outcome, list[str]]:
+    def cut_pull(self, disk: Disk, stop_at: int, *, journal: bool) -> tuple[Outcome, list[str]]:
         """The same with a power cut instead."""
         root = disk.path / "root"
-        outcome = trace(self.command("pull", root), stop_at, cut=disk.path)
+        outcome = trace(self.command("pull", root), stop_at, cut=PowerCut(str(disk.path), journal))
         disk.after_power_cut()
         problems = self.after_pull(root)
         shutil.rmtree(root, ignore_errors=True)
@@ -87,11 +87,11 @@ class Campaign:
             outcome = trace(self.command("remove", root), stop_at)
             return outcome, self.after_remove(root)
 
-    def cut_remove(self, disk: Disk, stop_at: int) -> tuple[Outcome, list[str]]:
+    def cut_remove(self, disk: Disk, stop_at: int, *, journal: bool) -> tuple[Outcome, list[str]]:
         """The same with a power cut instead."""
         root = disk.path / "root"
         self._fill(root)
-        outcome = trace(self.command("remove", root), stop_at, cut=disk.path)
+        outcome = trace(self.command("remove", root), stop_at, cut=PowerCut(str(disk.path), journal))
         disk.after_power_cut()
         problems = self.after_remove(root)
         shutil.rmtree(root, ignore_errors=True)

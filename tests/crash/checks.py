@@ -14,23 +14,21 @@ from tests.crash.registry import CountingRegistry
 
 __all__ = ["Held", "compare", "empty_files", "failures", "held", "leftovers", "refetched", "snapshot"]
 
-# Files that are empty on purpose, or written by nobody yet.
-_EMPTY_ON_PURPOSE = ("committed", "metadata.db")
-
 
 def empty_files(root: Path) -> list[str]:
     """Metadata of no bytes: what a write without a flush leaves behind (moby#42456).
 
-    Temporary files may be empty: nothing reads them; :func:`leftovers` wants them gone.
+    Two kinds may be empty, since nothing reads them: temporary files, and layer directories
+    that no layerdb entry names. :func:`leftovers` wants both gone after the next command.
     """
-    files = [*root.glob("image/**/*"), *root.glob("overlay2/*/link"), *root.glob("overlay2/*/lower")]
+    files = [path for path in root.glob("image/**/*") if path.is_file()]
+    for cache_id in root.glob("image/overlay2/layerdb/sha256/*/cache-id"):
+        directory = root / "overlay2" / cache_id.read_text()
+        files += [path for name in ("link", "lower") if (path := directory / name).exists()]
     return [
         f"empty file {path.relative_to(root)}"
         for path in files
-        if path.is_file()
-        and not path.stat().st_size
-        and path.name not in _EMPTY_ON_PURPOSE
-        and not path.name.startswith(".tmp-")
+        if not path.stat().st_size and not path.name.startswith(".tmp-")
     ]
 
 
@@ -69,21 +67,27 @@ Snapshot = tuple[dict[str, tuple[object, ...]], dict[str, dict[str, tuple[object
 
 
 def snapshot(root: Path) -> Snapshot:
-    """Metadata and layer trees without what is random: names, and the times of whiteouts."""
-    trees = {
-        chain: {name: _timeless(facts) if _is_whiteout(facts) else facts for name, facts in tree.items()}
-        for chain, tree in layer_trees(root).items()
-    }
+    """Metadata and layer trees, comparable between roots."""
+    trees = {chain: _comparable(tree) for chain, tree in layer_trees(root).items()}
     return metadata_tree(root), trees
 
 
+def _comparable(tree: dict[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
+    """Without the times of whiteouts (those of unpacking) and the order in which hard links were met."""
+    names: dict[object, str] = {}
+    for name in sorted(tree, reverse=True):
+        names[tree[name][-1]] = name
+    return {
+        name: (*facts[:3], 0 if _is_whiteout(facts) else facts[3], *facts[4:-1], names[facts[-1]])
+        if len(facts) > 4
+        else facts
+        for name, facts in tree.items()
+    }
+
+
 def _is_whiteout(facts: tuple[object, ...]) -> bool:
-    mode, *_ = facts
+    mode = facts[0]
     return isinstance(mode, int) and stat.S_ISCHR(mode) and facts[4] == 0
-
-
-def _timeless(facts: tuple[object, ...]) -> tuple[object, ...]:
-    return (*facts[:3], 0, *facts[4:])
 
 
 def compare(found: Snapshot, expected: Snapshot) -> list[str]:
@@ -123,7 +127,8 @@ def held(root: Path, layout: Path, repository: str) -> Held:
     for path in root.glob("onggi/blobs/sha256/*"):
         digest = f"sha256:{path.name[:64]}"
         if not path.suffix:
-            whole.add(digest)
+            if path.stat().st_size == sizes[digest]:
+                whole.add(digest)
         elif path.suffix == ".partial" and 0 < path.stat().st_size < sizes[digest]:
             partial[digest] = path.stat().st_size
     return Held(frozenset(committed), frozenset(whole), partial)

@@ -1,4 +1,12 @@
-"""An ext4 of its own on a loop device, whose power can be cut."""
+"""An ext4 of its own on a loop device, whose power can be cut.
+
+What a cut leaves depends on when the journal was last written, which a timer of five
+seconds decides as much as the program does. So there are two cuts at every point:
+
+* the journal was not written since the program last flushed: every newer name is lost;
+* the journal was written this very moment: every name is there, but data that were never
+  flushed are not, so that a file renamed too early is empty.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +16,33 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.peers.processes import require
 
-__all__ = ["Disk", "cut_power", "disk"]
+__all__ = ["Disk", "PowerCut", "disk"]
 
-# ext4.h: EXT4_IOC_SHUTDOWN is _IOR('X', 125, __u32); flag 2 drops what the journal has not written.
+# ext4.h: EXT4_IOC_SHUTDOWN is _IOR('X', 125, __u32). Flag 1 writes the journal, not the data behind
+# it; flag 2 writes nothing.
 _SHUTDOWN = 2 << 30 | 4 << 16 | ord("X") << 8 | 125
-_NO_LOG_FLUSH = 2
+_LOG_FLUSH, _NO_LOG_FLUSH = 1, 2
 
 
-def cut_power(mountpoint: Path) -> None:
-    """From now on nothing reaches the disk; what was not flushed is lost."""
-    fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.ioctl(fd, _SHUTDOWN, struct.pack("=I", _NO_LOG_FLUSH))
-    finally:
-        os.close(fd)
+@dataclass(frozen=True, slots=True)
+class PowerCut:
+    """A cut of the ext4 mounted on ``mountpoint``; ``journal`` says whether its journal is written first."""
+
+    mountpoint: str
+    journal: bool
+
+    def happen(self) -> None:
+        """From now on nothing reaches the disk; what was not flushed is lost."""
+        fd = os.open(self.mountpoint, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(fd, _SHUTDOWN, struct.pack("=I", _LOG_FLUSH if self.journal else _NO_LOG_FLUSH))
+        finally:
+            os.close(fd)
 
 
 class Disk:

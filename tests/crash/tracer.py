@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.crash.power import cut_power
+from tests.crash.power import PowerCut
 
 __all__ = ["CALLS", "Outcome", "trace"]
 
@@ -77,13 +77,13 @@ class Outcome:
 
 
 def trace(
-    command: Sequence[str], stop_at: int, *, cut: Path | None = None, timeout_s: float = 60.0
+    command: Sequence[str], stop_at: int, *, cut: PowerCut | None = None, timeout_s: float = 60.0
 ) -> Outcome:
     """Run ``command`` and kill whoever makes the ``stop_at``-th call; waits for all it started.
 
-    ``cut`` names a mounted ext4 that loses its power at that moment instead; then all are killed.
+    With ``cut`` a file system loses its power at that moment, and all of them are killed.
     """
-    request = json.dumps({"command": list(command), "stop_at": stop_at, "cut": cut and str(cut)})
+    request = json.dumps({"command": list(command), "stop_at": stop_at, "cut": cut and asdict(cut)})
     done = subprocess.run(
         [sys.executable, "-m", "tests.crash.tracer"],
         input=request,
@@ -97,7 +97,7 @@ def trace(
 
 
 class _Tracer:
-    def __init__(self, stop_at: int, cut: str | None) -> None:
+    def __init__(self, stop_at: int, cut: PowerCut | None) -> None:
         self._stop_at = stop_at
         self._cut = cut
         self._counted = 0
@@ -140,7 +140,7 @@ class _Tracer:
         if self._cut is None:
             os.kill(_process_of(tid), signal.SIGKILL)
             return
-        cut_power(Path(self._cut))
+        self._cut.happen()
         for process in {_process_of(tracee) for tracee in self._tracees} - {0}:
             _kill(process)
 
@@ -243,7 +243,8 @@ def _ptrace(request: int, tid: int, data: int = 0, address: int = 0) -> int:
 
 def main(read: Callable[[], str] = sys.stdin.read) -> None:
     request = json.loads(read())
-    outcome = _Tracer(request["stop_at"], request["cut"]).run(request["command"])
+    cut = PowerCut(**request["cut"]) if request["cut"] else None
+    outcome = _Tracer(request["stop_at"], cut).run(request["command"])
     report = asdict(outcome)
     del report["output"]
     print(json.dumps(report))
