@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import stat
 from pathlib import Path
@@ -41,7 +42,7 @@ def layer_trees(root: Path) -> dict[str, dict[str, tuple[object, ...]]]:
     trees = {}
     for entry in (root / "image/overlay2/layerdb/sha256").iterdir():
         directory = root / "overlay2" / (entry / "cache-id").read_text()
-        trees[entry.name] = _driver_files(directory) | _tree(directory / "diff")
+        trees[entry.name] = _driver_files(directory) | _tree(directory / "diff", _named_members(entry))
     return trees
 
 
@@ -54,23 +55,28 @@ def _driver_files(directory: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def _tree(diff: Path) -> dict[str, tuple[object, ...]]:
+def _named_members(entry: Path) -> set[str]:
+    """Cleaned names of the layer's members; other directories are only implied by what is in them."""
+    names = set()
+    for line in gzip.decompress((entry / "tar-split.json.gz").read_bytes()).splitlines():
+        name = json.loads(line).get("name")
+        if name:
+            names.add(os.path.normpath("/" + name).lstrip("/"))
+    return names
+
+
+def _tree(diff: Path, named: set[str]) -> dict[str, tuple[object, ...]]:
     found: dict[str, tuple[object, ...]] = {}
     first_names: dict[int, str] = {}
-    implied = _implied_directories(diff)
     for parent, directories, files in os.walk(os.fsencode(diff)):
         for name in [*directories, *files]:
             path = os.path.join(parent, name)
             key = os.path.relpath(path, os.fsencode(diff)).decode("utf-8", "surrogateescape")
-            found[key] = _facts(path, key, first_names, implied)
+            found[key] = _facts(path, key, first_names, named)
     return found
 
 
-def _implied_directories(diff: Path) -> set[str]:
-    return {"implied", "implied/parent", "usr/share/doc"}
-
-
-def _facts(path: bytes, key: str, first_names: dict[int, str], implied: set[str]) -> tuple[object, ...]:
+def _facts(path: bytes, key: str, first_names: dict[int, str], named: set[str]) -> tuple[object, ...]:
     status = os.lstat(path)
     content: bytes | None = None
     if stat.S_ISREG(status.st_mode):
@@ -83,6 +89,7 @@ def _facts(path: bytes, key: str, first_names: dict[int, str], implied: set[str]
         for name in os.listxattr(path, follow_symlinks=False)
     }
     # Directories that no member names get the time of unpacking.
-    mtime = 0 if key in implied else status.st_mtime_ns
+    implied = stat.S_ISDIR(status.st_mode) and key not in named
+    mtime = 0 if implied else status.st_mtime_ns
     first = first_names.setdefault(status.st_ino, key) if status.st_nlink > 1 and content is not None else key
     return (*shape(status), mtime, status.st_rdev, content, tuple(sorted(xattrs.items())), first)

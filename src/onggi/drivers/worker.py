@@ -31,7 +31,8 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 
 from onggi import errors
-from onggi.archive import compression, crc64, tar, tarsplit
+from onggi.archive import crc64, tar, tarsplit
+from onggi.archive.compression import Compression, decompressed, sniff
 from onggi.linux.process import drop_capabilities
 from onggi.tree import apply
 
@@ -108,7 +109,13 @@ def _unpack(request: dict[str, object], control: socket.socket, descriptors: lis
     stream = _Stream(_Follower(control, blob))
     _confine(root)
     with tarsplit.gzip_writer(split) as out:
-        writer = tarsplit.TarSplitWriter(out, trailing_empty_segment=bool(request["trailing_empty_segment"]))
+        # Docker inflates a blob once; a second layer of it is made from the first one's tar.
+        inflated = stream.compression is Compression.GZIP and not request["repeated"]
+        writer = tarsplit.TarSplitWriter(
+            out,
+            trailing_empty_segment=bool(request["trailing_empty_segment"]),
+            window=tarsplit.GO_INFLATE_WINDOW if inflated else 0,
+        )
         applied = apply.apply_layer(tar.TarReader(stream, observer=writer), root)
     stream.finish()
     return {"diff_id": stream.diff_id, "size": applied.size_bytes, "members": applied.members}
@@ -195,9 +202,11 @@ class _Stream:
     def __init__(self, source: _Follower) -> None:
         pieces = iter(source)
         first = next(pieces, b"")
-        if compression.sniff(first) is compression.Compression.ZSTD:
-            _import_if_there("zstandard")
-        self._pieces = compression.decompressed(_chain(first, pieces))
+        self.compression = sniff(first)
+        if self.compression is Compression.ZSTD:
+            for module in ("zstandard", "onggi.archive.zstd_frames"):
+                _import_if_there(module)
+        self._pieces = decompressed(_chain(first, pieces))
         self._hash = sha256()
         self._queue: deque[bytes | BaseException | None] = deque()
         self._changed = threading.Condition()

@@ -142,9 +142,18 @@ class StagedLayer:
         """The layerdb directory to be."""
         return self.base / "layerdb"
 
-    def unpack(self, workers: Workers, blob: int, on_progress: Callable[[int], None]) -> Unpacking:
-        """Start a worker that unpacks the growing file ``blob`` (a descriptor; stays the caller's)."""
-        request: dict[str, object] = {"job": "unpack", "trailing_empty_segment": self._trailing_empty_segment}
+    def unpack(
+        self, workers: Workers, blob: int, on_progress: Callable[[int], None], *, repeated: bool = False
+    ) -> Unpacking:
+        """Start a worker that unpacks the growing file ``blob`` (a descriptor; stays the caller's).
+
+        ``repeated``: the same blob is a lower layer of the image too (tarsplit minds, in Docker 20.10).
+        """
+        request: dict[str, object] = {
+            "job": "unpack",
+            "trailing_empty_segment": self._trailing_empty_segment,
+            "repeated": repeated,
+        }
         root = os.open(self.staged.diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         split = os.open(
             self.write_set / TAR_SPLIT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644

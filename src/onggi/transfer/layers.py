@@ -206,7 +206,8 @@ class _Unpacker:
             return Unpacking(control, self._report)
         if self.staged is None:
             self.staged = self._pull.layers.stage(self.wanted.chain_id, self.wanted.depth)
-        return self.staged.unpack(self._pull.workers, blob, self._report)
+        repeated = self.download.followers[0] is not self
+        return self.staged.unpack(self._pull.workers, blob, self._report, repeated=repeated)
 
     def _report(self, consumed_bytes: int) -> None:
         if self.download.complete:
