@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from tar_blocks import (
+from tests.archive.tar_blocks import (
     END,
     GNU,
     USTAR,

@@ -4,7 +4,7 @@ import tarfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tar_blocks import (
+from tests.archive.tar_blocks import (
     END,
     GNU,
     USTAR,
@@ -19,7 +19,7 @@ from tar_blocks import (
     pax,
     symlink,
 )
-from tar_strategies import archives, cut
+from tests.archive.tar_strategies import archives, cut
 
 from onggi.archive.tar import (
     DIRECTORY,

@@ -3,7 +3,7 @@ import posixpath
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tar_blocks import GNU, USTAR, V7, base256, checksum, header, octal
+from tests.archive.tar_blocks import GNU, USTAR, V7, base256, checksum, header, octal
 
 from onggi.archive.tar_format import (
     InvalidTar,

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tar_blocks import octal, record
+from tests.archive.tar_blocks import octal, record
 
 from onggi.archive.tar_format import InvalidTar, Member, TarTooLarge
 from onggi.archive.tar_pax import (

@@ -9,8 +9,8 @@ import tarfile
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tar_blocks import END, directory, header, member
-from tar_strategies import archives, cut
+from tests.archive.tar_blocks import END, directory, header, member
+from tests.archive.tar_strategies import archives, cut
 
 from onggi.archive.tar import TarReader
 from onggi.archive.tar_format import clean_path
@@ -194,7 +194,8 @@ def test_an_empty_stream_has_no_entries_or_docker_20_10s_one():
 
 
 def test_other_peoples_json_is_read():
-    split = b'{"position": 0, "payload": "YQ==", "type": 2}\n\n{"type":1,"name":"x","size":0,"payload":null}\n{"type":2,"payload":""}'
+    split = b'{"position": 0, "payload": "YQ==", "type": 2}\n\n'
+    split += b'{"type":1,"name":"x","size":0,"payload":null}\n{"type":2,"payload":""}'
     assert list(TarSplitReader(io.BytesIO(split))) == [Segment(b"a"), FileEntry(b"x", 0, None), Segment(b"")]
 
 

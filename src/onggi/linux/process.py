@@ -140,7 +140,10 @@ def drop_capabilities(keep: Iterable[str]) -> None:
         ValueError: an unknown name.
         OSError: the kernel refuses.
     """
-    kept = sum(1 << CAPABILITIES.index(name) for name in set(keep))
+    names = frozenset(keep)
+    if unknown := names.difference(CAPABILITIES):
+        raise ValueError(f"unknown capabilities: {', '.join(sorted(unknown))}")
+    kept = sum(1 << CAPABILITIES.index(name) for name in names)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _clear_ambient()
     _shrink_bounding_set(kept)
