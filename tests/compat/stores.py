@@ -88,8 +88,9 @@ def _facts(path: bytes, key: str, first_names: dict[int, str], named: set[str]) 
         name: os.getxattr(path, name, follow_symlinks=False)
         for name in os.listxattr(path, follow_symlinks=False)
     }
-    # Directories that no member names get the time of unpacking.
+    # Whiteout devices, and directories that no member names, have the time of unpacking.
     implied = stat.S_ISDIR(status.st_mode) and key not in named
-    mtime = 0 if implied else status.st_mtime_ns
+    whiteout = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+    mtime = 0 if implied or whiteout else status.st_mtime_ns
     first = first_names.setdefault(status.st_ino, key) if status.st_nlink > 1 and content is not None else key
     return (*shape(status), mtime, status.st_rdev, content, tuple(sorted(xattrs.items())), first)

@@ -40,12 +40,23 @@ class Daemon:
         (self._work / "none.json").write_text("{}")
         if self._mirror:
             command += ["--registry-mirror", self._mirror]
-        self._process = Process(command, self._work / "dockerd.log")
-        wait_until(self._answers, "dockerd", timeout_s=60)
+        self._start(command)
         return self
 
+    def _start(self, command: Sequence[str], tries: int = 3) -> None:
+        """Its containerd has 15 s to come up, which a busy machine may take: then try again."""
+        for attempt in range(1, tries + 1):
+            self._process = Process(command, self._work / f"dockerd-{attempt}.log")
+            wait_until(lambda: self._answers() or not self._running(), "dockerd", timeout_s=60)
+            if self._running():
+                return
+            text = self._process.log.read_text()
+            assert "timeout waiting for containerd" in text and attempt < tries, text[-2000:]
+
+    def _running(self) -> bool:
+        return self._process is not None and self._process.running
+
     def _answers(self) -> bool:
-        assert self._process is not None and self._process.running, self._process.log.read_text()[-2000:]
         return self._socket.exists() and self.run("version", check=False).returncode == 0
 
     def __exit__(self, *exception: object) -> None:
