@@ -8,14 +8,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.crash.checks import Snapshot, compare, empty_files, failures, held, leftovers, refetched, snapshot
+from tests.crash.checks import (
+    Snapshot,
+    chains,
+    compare,
+    empty_files,
+    failures,
+    held,
+    leftovers,
+    refetched,
+    snapshot,
+)
 from tests.crash.child import command, open_engine
 from tests.crash.power import Disk, PowerCut
 from tests.crash.registry import CountingRegistry, counting
 from tests.crash.samples import APP, OTHER, write_samples
 from tests.crash.tracer import Outcome, trace
 
-__all__ = ["NEVER", "PULL_RATE", "Campaign", "campaign", "sweep"]
+__all__ = [
+    "NEVER",
+    "PULL_RATE",
+    "PULL",
+    "REMOVAL",
+    "REPAIR",
+    "Campaign",
+    "Story",
+    "campaign",
+    "sample",
+    "sweep",
+]
 
 # Bytes a second: slow enough that layers are unpacked while blobs still arrive.
 PULL_RATE = 2_000_000
@@ -32,8 +53,6 @@ class Campaign:
     work: Path
     expected: Snapshot
     expected_other: Snapshot
-    pull_calls: int
-    remove_calls: int
 
     @contextmanager
     def fresh_root(self) -> Iterator[Path]:
@@ -52,65 +71,94 @@ class Campaign:
         """The process that will be killed."""
         return command(verb, root, self.registry.url, name, PULL_RATE if verb == "pull" else None)
 
-    # --- pull -----------------------------------------------------------------------------
+    # --- crashes --------------------------------------------------------------------------
 
-    def kill_pull(self, stop_at: int) -> tuple[Outcome, list[str]]:
-        """Kill a pull at a point; what is wrong then, and after the next pull."""
+    def kill(self, story: Story, stop_at: int) -> tuple[Outcome, list[str]]:
+        """Kill a process of the story at a point; what is wrong then, and after the next command."""
         with self.fresh_root() as root:
-            outcome = trace(self.command("pull", root), stop_at)
-            return outcome, self.after_pull(root)
+            story.prepare(self, root)
+            outcome = trace(self.command(story.verb, root), stop_at)
+            return outcome, story.look(self, root)
 
-    def cut_pull(self, disk: Disk, stop_at: int, *, journal: bool) -> tuple[Outcome, list[str]]:
+    def cut(self, story: Story, disk: Disk, journal: bool, stop_at: int) -> tuple[Outcome, list[str]]:
         """The same with a power cut instead."""
         root = disk.path / "root"
-        outcome = trace(self.command("pull", root), stop_at, cut=PowerCut(str(disk.path), journal))
+        story.prepare(self, root)
+        disk.sync()
+        outcome = trace(self.command(story.verb, root), stop_at, cut=PowerCut(str(disk.path), journal))
         disk.after_power_cut()
-        problems = self.after_pull(root)
+        problems = story.look(self, root)
         shutil.rmtree(root, ignore_errors=True)
         return outcome, problems
 
-    def after_pull(self, root: Path) -> list[str]:
-        """Look at an interrupted pull's root, pull again, look again."""
-        problems = empty_files(root) + failures(root, self.registry.url)
-        before = held(root, self.layout, APP)
-        self.registry.forget()
-        self.pull(root)
-        problems += refetched(before, self.registry) + leftovers(root) + empty_files(root)
-        return problems + compare(snapshot(root), self.expected) + failures(root, self.registry.url)
-
-    # --- remove ---------------------------------------------------------------------------
-
-    def kill_remove(self, stop_at: int) -> tuple[Outcome, list[str]]:
-        """Kill an rmi of APP, with OTHER beside it, at a point."""
+    def calls(self, story: Story) -> int:
+        """How many points an undisturbed run of the story has."""
         with self.fresh_root() as root:
-            self._fill(root)
-            outcome = trace(self.command("remove", root), stop_at)
-            return outcome, self.after_remove(root)
+            story.prepare(self, root)
+            outcome = trace(self.command(story.verb, root), NEVER)
+        assert outcome.status == 0 and not outcome.call, outcome.output
+        return outcome.counted
 
-    def cut_remove(self, disk: Disk, stop_at: int, *, journal: bool) -> tuple[Outcome, list[str]]:
-        """The same with a power cut instead."""
-        root = disk.path / "root"
-        self._fill(root)
-        outcome = trace(self.command("remove", root), stop_at, cut=PowerCut(str(disk.path), journal))
-        disk.after_power_cut()
-        problems = self.after_remove(root)
-        shutil.rmtree(root, ignore_errors=True)
-        return outcome, problems
 
-    def _fill(self, root: Path) -> None:
-        self.pull(root, OTHER)
-        self.pull(root, APP)
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Fill a data root, run ``verb``, crash it; ``look`` runs the next command and tells what is wrong."""
 
-    def after_remove(self, root: Path) -> list[str]:
-        """Look at an interrupted removal, let the next command finish it, look again."""
-        problems = empty_files(root) + failures(root, self.registry.url)
-        with open_engine(root, self.registry.url) as engine:
-            if any(f"{APP}:latest" in image.tags for image in engine.images.list(all=True)):
-                engine.images.remove(APP)
-            else:
-                engine.system.recover()
-        problems += leftovers(root) + empty_files(root)
-        return problems + _without_history(compare(snapshot(root), self.expected_other))
+    verb: str
+    prepare: Callable[[Campaign, Path], None]
+    look: Callable[[Campaign, Path], list[str]]
+
+
+def _nothing(campaign: Campaign, root: Path) -> None:
+    """The data root does not exist yet."""
+
+
+def _after_pull(campaign: Campaign, root: Path) -> list[str]:
+    problems = empty_files(root) + failures(root, campaign.registry.url)
+    before = held(root, campaign.layout, APP)
+    campaign.registry.forget()
+    campaign.pull(root)
+    return problems + refetched(before, campaign.registry) + _is_as_expected(campaign, root)
+
+
+def _is_as_expected(campaign: Campaign, root: Path) -> list[str]:
+    problems = leftovers(root) + empty_files(root) + failures(root, campaign.registry.url)
+    return problems + compare(snapshot(root), campaign.expected)
+
+
+def _both_images(campaign: Campaign, root: Path) -> None:
+    campaign.pull(root, OTHER)
+    campaign.pull(root, APP)
+
+
+def _after_removal(campaign: Campaign, root: Path) -> list[str]:
+    problems = empty_files(root) + failures(root, campaign.registry.url)
+    with open_engine(root, campaign.registry.url) as engine:
+        if any(f"{APP}:latest" in image.tags for image in engine.images.list(all=True)):
+            engine.images.remove(APP)
+        else:
+            engine.system.recover()
+    problems += leftovers(root) + empty_files(root)
+    return problems + _without_history(compare(snapshot(root), campaign.expected_other))
+
+
+def _damaged_layer(campaign: Campaign, root: Path) -> None:
+    """An image whose middle layer has lost its directory (moby#41190)."""
+    campaign.pull(root)
+    middle = chains(campaign.layout, APP)[1]
+    cache_id = (root / "image/overlay2/layerdb/sha256" / middle / "cache-id").read_text()
+    shutil.rmtree(root / "overlay2" / cache_id)
+
+
+def _after_repair(campaign: Campaign, root: Path) -> list[str]:
+    problems = empty_files(root)
+    campaign.pull(root)
+    return problems + _is_as_expected(campaign, root)
+
+
+PULL = Story("pull", _nothing, _after_pull)
+REMOVAL = Story("remove", _both_images, _after_removal)
+REPAIR = Story("pull", _damaged_layer, _after_repair)
 
 
 def _without_history(problems: list[str]) -> list[str]:
@@ -123,31 +171,44 @@ def campaign(work: Path) -> Iterator[Campaign]:
     """Write the samples, serve them, and take the measure of undisturbed runs."""
     layout = write_samples(work / "layout").directory
     with counting(layout) as registry:
-        made = Campaign(layout, registry, work, ({}, {}), ({}, {}), 0, 0)
-        with made.fresh_root() as root:
-            made.pull_calls = _undisturbed(made.command("pull", root))
-            made.expected = snapshot(root)
-        with made.fresh_root() as root:
-            made.pull(root, OTHER)
-            made.expected_other = snapshot(root)
-            made.pull(root, APP)
-            made.remove_calls = _undisturbed(made.command("remove", root))
+        made = Campaign(layout, registry, work, ({}, {}), ({}, {}))
+        for name, attribute in ((APP, "expected"), (OTHER, "expected_other")):
+            with made.fresh_root() as root:
+                made.pull(root, name)
+                setattr(made, attribute, snapshot(root))
         yield made
 
 
-def _undisturbed(words: list[str]) -> int:
-    outcome = trace(words, NEVER)
-    assert outcome.status == 0 and not outcome.call, outcome.output
-    return outcome.counted
+Crash = Callable[[int], tuple[Outcome, list[str]]]
 
 
-def sweep(crash: Callable[[int], tuple[Outcome, list[str]]], limit: int) -> list[str]:
+def sample(crash: Crash, calls: int, amount: int) -> list[str]:
+    """``amount`` points in the middles of equal parts of a run; all that went wrong."""
+    problems = []
+    for part in range(amount):
+        stop_at = 1 + calls * (2 * part + 1) // (2 * amount)
+        problems += _told(stop_at, *crash(stop_at))
+    return problems
+
+
+def sweep(crash: Crash, limit: int) -> list[str]:
     """Every point from the first to the one that no run reaches any more; all that went wrong."""
     problems = []
     for stop_at in range(1, limit):
         outcome, found = crash(stop_at)
-        problems += [f"#{stop_at} {outcome.call}: {problem}" for problem in found]
+        problems += _told(stop_at, outcome, found)
         if not outcome.call:
             assert outcome.status == 0, outcome.output
             return problems
     raise AssertionError(f"a run made more than {limit} calls")
+
+
+# One lost layer is a hundred differences; the first few tell.
+_MOST_PROBLEMS = 4
+
+
+def _told(stop_at: int, outcome: Outcome, problems: list[str]) -> list[str]:
+    call, _, path = outcome.call.partition(" ")
+    where = f"{call} …/{'/'.join(path.split('/')[-3:])}" if call else "ran to its end"
+    more = [f"and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
+    return [f"#{stop_at} {where}: {problem}" for problem in problems[:_MOST_PROBLEMS] + more]

@@ -8,11 +8,22 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from onggi.oci.digest import DiffID, chain_ids
 from tests.compat.stores import layer_trees, metadata_tree
 from tests.crash.child import open_engine
 from tests.crash.registry import CountingRegistry
 
-__all__ = ["Held", "compare", "empty_files", "failures", "held", "leftovers", "refetched", "snapshot"]
+__all__ = [
+    "Held",
+    "chains",
+    "compare",
+    "empty_files",
+    "failures",
+    "held",
+    "leftovers",
+    "refetched",
+    "snapshot",
+]
 
 
 def empty_files(root: Path) -> list[str]:
@@ -119,7 +130,7 @@ def held(root: Path, layout: Path, repository: str) -> Held:
     """Look at a data root before the next pull of ``repository``."""
     manifest, config = _documents(layout, repository)
     committed = set()
-    for blob, chain in zip(manifest["layers"], _chains(config["rootfs"]["diff_ids"]), strict=True):
+    for blob, chain in zip(manifest["layers"], _chains(config), strict=True):
         if (root / "image/overlay2/layerdb/sha256" / chain / "diff").exists():
             committed.add(blob["digest"])
     sizes = {blob["digest"]: blob["size"] for blob in manifest["layers"]}
@@ -150,10 +161,13 @@ def _read(layout: Path, digest: str) -> dict:
     return json.loads((layout / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes())
 
 
-def _chains(diff_ids: list[str]) -> list[str]:
-    from onggi.oci.digest import DiffID, chain_ids
+def chains(layout: Path, repository: str) -> list[str]:
+    """The hexadecimal chainIDs of an image's layers, base first."""
+    return _chains(_documents(layout, repository)[1])
 
-    return [chain.hex for chain in chain_ids([DiffID(diff_id) for diff_id in diff_ids])]
+
+def _chains(config: dict) -> list[str]:
+    return [chain.hex for chain in chain_ids([DiffID(diff_id) for diff_id in config["rootfs"]["diff_ids"]])]
 
 
 def refetched(before: Held, registry: CountingRegistry) -> list[str]:

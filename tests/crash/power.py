@@ -69,6 +69,10 @@ class Disk:
         self.unmount()
         self.mount()
 
+    def sync(self) -> None:
+        """Everything so far is on the disk."""
+        subprocess.run(["sync", "-f", self.path], check=True)
+
     @property
     def free_bytes(self) -> int:
         status = os.statvfs(self.path)

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
-from tests.crash.campaign import Campaign, sweep
+from tests.crash.campaign import PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
 
-SAMPLE = 12
-
-
-def points(calls: int, sample: int = SAMPLE) -> list[int]:
-    """A sample of the points of a run, the second half of each part: the late ones are those that count."""
-    return [1 + calls * (2 * part + 1) // (2 * sample) for part in range(sample)]
+STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR}
+STORY = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 
 
-@pytest.mark.parametrize("part", range(SAMPLE))
-def test_killed_pull(crash: Campaign, part: int) -> None:
-    stop_at = points(crash.pull_calls)[part]
-    outcome, problems = crash.kill_pull(stop_at)
-    assert not problems, (outcome, problems)
-
-
-@pytest.mark.parametrize("part", range(SAMPLE))
-def test_killed_removal(crash: Campaign, part: int) -> None:
-    stop_at = points(crash.remove_calls)[part]
-    outcome, problems = crash.kill_remove(stop_at)
-    assert not problems, (outcome, problems)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-def test_pull_killed_everywhere(crash: Campaign) -> None:
-    problems = sweep(crash.kill_pull, 2 * crash.pull_calls)
+@STORY
+def test_killed_at_some_points(crash: Campaign, story: Story) -> None:
+    problems = sample(partial(crash.kill, story), crash.calls(story), 12)
     assert not problems, "\n".join(problems)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_removal_killed_everywhere(crash: Campaign) -> None:
-    problems = sweep(crash.kill_remove, 2 * crash.remove_calls)
+@STORY
+def test_killed_everywhere(crash: Campaign, story: Story) -> None:
+    problems = sweep(partial(crash.kill, story), 2 * crash.calls(story))
     assert not problems, "\n".join(problems)

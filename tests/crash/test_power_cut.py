@@ -7,12 +7,12 @@ from functools import partial
 
 import pytest
 
-from tests.crash.campaign import Campaign, sweep
+from tests.crash.campaign import PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
 from tests.crash.power import Disk, disk
-from tests.crash.test_kill import points
 
-SAMPLE = 6
+STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR}
 JOURNAL = pytest.mark.parametrize("journal", [False, True], ids=["journal-lost", "journal-written"])
+STORY = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 
 
 @pytest.fixture(scope="module")
@@ -22,24 +22,16 @@ def storage(tmp_path_factory) -> Iterator[Disk]:
 
 
 @JOURNAL
-@pytest.mark.parametrize("part", range(SAMPLE))
-def test_power_cut_in_a_pull(crash: Campaign, storage: Disk, part: int, journal: bool) -> None:
-    stop_at = points(crash.pull_calls, SAMPLE)[part]
-    outcome, problems = crash.cut_pull(storage, stop_at, journal=journal)
-    assert not problems, (outcome, problems)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-@JOURNAL
-def test_power_cut_everywhere_in_a_pull(crash: Campaign, storage: Disk, journal: bool) -> None:
-    problems = sweep(partial(crash.cut_pull, storage, journal=journal), 2 * crash.pull_calls)
+@STORY
+def test_power_cut_at_some_points(crash: Campaign, storage: Disk, story: Story, journal: bool) -> None:
+    problems = sample(partial(crash.cut, story, storage, journal), crash.calls(story), 4)
     assert not problems, "\n".join(problems)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @JOURNAL
-def test_power_cut_everywhere_in_a_removal(crash: Campaign, storage: Disk, journal: bool) -> None:
-    problems = sweep(partial(crash.cut_remove, storage, journal=journal), 2 * crash.remove_calls)
+@STORY
+def test_power_cut_everywhere(crash: Campaign, storage: Disk, story: Story, journal: bool) -> None:
+    problems = sweep(partial(crash.cut, story, storage, journal), 2 * crash.calls(story))
     assert not problems, "\n".join(problems)
