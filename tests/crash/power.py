@@ -73,10 +73,17 @@ class Disk:
         """Everything so far is on the disk."""
         subprocess.run(["sync", "-f", self.path], check=True)
 
-    @property
-    def free_bytes(self) -> int:
+    @contextmanager
+    def with_free(self, free_bytes: int) -> Iterator[None]:
+        """Fill it up to ``free_bytes`` for the length of a block."""
+        filler = self.path / "filler"
         status = os.statvfs(self.path)
-        return status.f_bavail * status.f_bsize
+        with open(filler, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_bsize - free_bytes)
+        try:
+            yield
+        finally:
+            filler.unlink()
 
 
 @contextmanager
