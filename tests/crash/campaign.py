@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,6 +71,15 @@ class Campaign:
     def command(self, verb: str, root: Path, name: str = APP) -> list[str]:
         """The process that will be killed."""
         return command(verb, root, self.registry.url, name, PULL_RATE if verb == "pull" else None)
+
+    def layer_digests(self) -> set[str]:
+        """The blobs of all samples that are layers."""
+        names = json.loads((self.layout / "index.json").read_bytes())["manifests"]
+        documents = (json.loads(self._blob(entry["digest"])) for entry in names)
+        return {layer["digest"] for document in documents for layer in document["layers"]}
+
+    def _blob(self, digest: str) -> bytes:
+        return (self.layout / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes()
 
     # --- crashes --------------------------------------------------------------------------
 

@@ -1,15 +1,18 @@
 """What is killed: one verb on one data root, in a process of its own.
 
-``python -m tests.crash.child pull|remove|recover DATA_ROOT MIRROR NAME [BYTES_PER_S]``
+``python -m tests.crash.child VERB DATA_ROOT MIRROR NAME [BYTES_PER_S | UNTIL]``, where VERB is
+``pull``, ``remove``, or one of them again and again: ``pull-until``, ``remove-until`` (a Unix time).
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import onggi
+from onggi.errors import NotFound
 
 __all__ = ["command", "open_engine"]
 
@@ -39,10 +42,26 @@ def main(words: Sequence[str]) -> None:
             engine.images.pull(name, limit_rate_bytes_per_s=int(rest[0]) if rest else None)
         elif verb == "remove":
             engine.images.remove(name)
-        elif verb == "recover":
-            engine.system.recover()
         else:
-            raise ValueError(verb)
+            _again_and_again(engine, verb, name, float(rest[0]))
+
+
+def _again_and_again(engine: onggi.Engine, verb: str, name: str, until: float) -> None:
+    turns = 0
+    while time.time() < until:
+        turns += 1
+        if verb == "pull-until":
+            engine.images.pull(name)
+        else:
+            _remove_if_there(engine, name)
+    assert turns > 1, turns
+
+
+def _remove_if_there(engine: onggi.Engine, name: str) -> None:
+    try:
+        engine.images.remove(name)
+    except NotFound:
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,3 +17,10 @@ def crash(tmp_path_factory) -> Iterator[Campaign]:
     assert os.geteuid() == 0, "crash tests need root: run `make setup` and `make test` as root"
     with campaign(tmp_path_factory.mktemp("crash")) as made:
         yield made
+
+
+@pytest.fixture
+def fresh_root(crash: Campaign) -> Iterator[Path]:
+    """A data root that does not exist yet."""
+    with crash.fresh_root() as root:
+        yield root

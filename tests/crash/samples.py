@@ -8,12 +8,14 @@ from pathlib import Path
 
 from tests.peers.images import Layout, member, tar
 
-__all__ = ["APP", "BUSYBOX", "DEEP", "OTHER", "WIDE", "write_samples"]
+__all__ = ["APP", "BUSYBOX", "DEEP", "MIXED", "OTHER", "WIDE", "write_samples"]
 
 APP = "app"
 """Three layers, about twenty files, a whiteout and an opaque directory."""
 OTHER = "other"
 """Shares APP's base layer; kept while APP is removed."""
+MIXED = "mixed"
+"""APP's layers in another order: the same blobs in other chains."""
 WIDE = "wide"
 """One layer whose blob alone is 6 MB."""
 DEEP = "deep"
@@ -31,6 +33,7 @@ def write_samples(directory: Path, program: Path | None = None) -> Layout:
     base = _base()
     layout.image(f"library/{APP}:latest", [base, _middle(), _top()])
     layout.image(f"library/{OTHER}:latest", [base, tar([member("other", b"other")])])
+    layout.image(f"library/{MIXED}:latest", [_middle(), base, _top()])
     layout.image(f"library/{WIDE}:latest", [tar([member("noise", random.Random(2).randbytes(6_000_000))])])
     layout.image(f"library/{DEEP}:latest", [tar([member(f"f{n}", bytes(4_000_000)) for n in range(6)])])
     if program is not None:
