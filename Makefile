@@ -12,7 +12,7 @@ help:  ## Show this list
 setup:  ## Make .venv from the lock; as root on Debian, install what tests and demo need
 	@scripts/setup
 
-demo: setup  ## Serve a generated nginx image and walk from its name to its files, about 20 s
+demo: setup  ## Serve a generated nginx image and walk from its name to its files, a few seconds
 	@$(BIN)/python -m demo
 
 test: lint check-types check-imports pytest  ## All that CI runs
