@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,10 +29,12 @@ class Daemon:
 
     def __enter__(self) -> Daemon:
         self._work.mkdir(parents=True, exist_ok=True)
+        # A short path: containerd's sockets in it must stay below 108 characters.
+        self._exec_root = Path(tempfile.mkdtemp(prefix="onggi-"))
         command = [
             require("dockerd"),
             *("--data-root", str(self.data_root)),
-            *("--exec-root", str(self._work / "exec")),
+            *("--exec-root", str(self._exec_root)),
             *("--pidfile", str(self._work / "d.pid")),
             *("--host", f"unix://{self._socket}"),
             *("--config-file", str(self._work / "none.json")),
@@ -62,6 +66,9 @@ class Daemon:
     def __exit__(self, *exception: object) -> None:
         if self._process is not None:
             self._process.stop(30)
+        if os.path.ismount(self.data_root):
+            subprocess.run(["umount", "-l", str(self.data_root)], check=False)
+        shutil.rmtree(self._exec_root, ignore_errors=True)
 
     def run(
         self, *words: str, check: bool = True, stdin: bytes | None = None

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from time import time_ns
 
 from onggi.config import Config
+from onggi.content.blobs import BlobStore
 from onggi.drivers.overlay2 import Overlay2
+from onggi.engine.containers import known_containers
 from onggi.layers.driver import StorageDriver
 from onggi.layers.store import LayerStore
 from onggi.oci.digest import ImageID
@@ -20,8 +22,9 @@ from onggi.store.atomic import translate_os_error
 from onggi.store.dataroot import claim, create_engine_id, open_layout
 from onggi.store.distribution import DistributionDB
 from onggi.store.imagedb import ImageDB
+from onggi.store.intents import RemovalIntents
 from onggi.store.journal import Event, Journal
-from onggi.store.layout import Layout
+from onggi.store.layout import Layout, sweep_temporary_files
 from onggi.store.locks import LockDirectory
 from onggi.store.tags import TagStore
 
@@ -41,8 +44,10 @@ class Core:
     images: ImageDB
     tags: TagStore
     layers: LayerStore
+    blobs: BlobStore
     distribution: DistributionDB
     journal: Journal
+    intents: RemovalIntents
 
     @classmethod
     def open(cls, config: Config) -> Core:
@@ -59,8 +64,14 @@ class Core:
             images=images,
             tags=TagStore(layout.repositories, locks),
             layers=LayerStore(layout, driver, images, compat=config.compat),
+            blobs=BlobStore(
+                layout.blobs,
+                attempts=config.max_download_attempts,
+                parallel_min_bytes=config.parallel_range_min_bytes,
+            ),
             distribution=DistributionDB(layout.distribution, locks),
             journal=Journal(layout.events, locks),
+            intents=RemovalIntents(layout.own / "removing"),
         )
 
     @contextmanager
@@ -73,14 +84,64 @@ class Core:
         try:
             self.layout.create()
             self.driver.prepare()
-            with claim(self.layout.root):
+            with claim(self.layout.root), self._writer():
                 create_engine_id(self.layout.root)
                 self.tags.create()
-                self.layers.recover()
+                self.recover()
                 yield
         except OSError as error:
             known = translate_os_error(error, str(self.layout.root))
             raise known or error from error
+
+    @contextmanager
+    def _writer(self) -> Iterator[None]:
+        """Be one of the writers; the first one sweeps the temporary files of those that were killed."""
+        lease = self.locks.try_acquire("writers", exclusive=True)
+        if lease is None:
+            lease = self.locks.acquire("writers", exclusive=False)
+        else:
+            sweep_temporary_files(self.layout)
+            lease.share()
+        with lease:
+            yield
+
+    def recover(self) -> int:
+        """Finish or undo what killed processes left; returns how many things were cleared."""
+        return self.layers.recover() + self._finish_removals() + self._discard_blobs()
+
+    def _finish_removals(self) -> int:
+        finished = 0
+        for image_id, chains in self.intents.pending():
+            lease = self.locks.try_acquire(f"image-{image_id.hex}", exclusive=True)
+            if lease is None:
+                continue
+            if not self._is_wanted(image_id):
+                self.images.remove(image_id)
+                self.layers.release(chains)
+            self.intents.settle(image_id)
+            lease.release(remove=image_id not in self.images)
+            finished += 1
+        return finished
+
+    def _is_wanted(self, image_id: ImageID) -> bool:
+        """True when a name, a child or a container holds the image."""
+        if self.tags.snapshot().of(image_id) or self.images.children(image_id):
+            return True
+        return any(container.image_id == image_id for container in known_containers(self.layout))
+
+    def _discard_blobs(self) -> int:
+        """Delete received blobs whose layers exist: a pull was killed between the two."""
+        discarded = 0
+        for digest in self.blobs.whole():
+            diff_id = self.distribution.diff_id(digest)
+            if diff_id is None or all(record.diff_id != diff_id for record in self.layers.db.records()):
+                continue
+            lease = self.locks.try_acquire(f"blob-{digest.hex}", exclusive=True)
+            if lease is not None:
+                self.blobs.discard(digest)
+                lease.release(remove=True)
+                discarded += 1
+        return discarded
 
     def emit(self, action: str, id: str, attributes: Mapping[str, str] | None = None) -> None:
         """Write an image event to the journal."""

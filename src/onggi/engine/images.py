@@ -187,18 +187,13 @@ class Images:
 
     @cached_property
     def _puller(self) -> Puller:
-        from onggi.content.blobs import BlobStore
         from onggi.transfer.pull import Puller
 
         core = self._core
         return Puller(
             config=core.config,
             client=self._client(),
-            blobs=BlobStore(
-                core.layout.blobs,
-                attempts=core.config.max_download_attempts,
-                parallel_min_bytes=core.config.parallel_range_min_bytes,
-            ),
+            blobs=core.blobs,
             layers=core.layers,
             images=core.images,
             tags=core.tags,

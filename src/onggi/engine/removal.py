@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from onggi.engine.containers import KnownContainer, known_containers
 from onggi.engine.core import Core
 from onggi.engine.image import Image
-from onggi.engine.names import find_image, is_id_of
+from onggi.engine.names import ImageNotFound, find_image, is_id_of
 from onggi.errors import Conflict, DataLoss, InvalidArgument, NotFound
 from onggi.oci.digest import ChainID, ImageID
 from onggi.oci.reference import Reference
@@ -47,24 +48,54 @@ class Removal:
         self._core = core
         self._removed: list[Removed] = []
         self._reclaimed_bytes = 0
+        self._parents: list[ImageID] = []
 
     # --- rmi ------------------------------------------------------------------------------
 
     def remove(self, name: str, *, force: bool, prune: bool) -> list[Removed]:
         """By name: untag, delete when it was the last. By id: delete, if one name at most is left."""
         image_id = find_image(self._core, name)
-        references = self._references(image_id)
-        if not is_id_of(name, image_id):
-            if self._untag_by_name(name, image_id, references, force=force):
-                return self._removed
-            self._delete_quietly(image_id, prune=prune)
-            return self._removed
+        with self._alone_with(image_id):
+            references = self._references(image_id)
+            if not is_id_of(name, image_id):
+                self._remove_name(name, image_id, references, force=force)
+            else:
+                self._remove_id(image_id, references, force=force)
+        if prune:
+            self._delete_parents()
+        return self._removed
+
+    @contextmanager
+    def _alone_with(self, image_id: ImageID) -> Iterator[None]:
+        """Nobody names the image meanwhile; a removal that was declared is settled at the end."""
+        with self._core.locks.acquire(f"image-{image_id.hex}", exclusive=True) as lease:
+            if image_id not in self._core.images:
+                raise ImageNotFound(image_id)
+            try:
+                yield
+            finally:
+                self._core.intents.settle(image_id)
+                lease.release(remove=image_id not in self._core.images)
+
+    def _declare(self, image_id: ImageID) -> None:
+        self._core.intents.declare(image_id, self._chains(image_id))
+
+    def _remove_name(self, name: str, image_id: ImageID, references: list[Reference], *, force: bool) -> None:
+        if len({reference.name for reference in references}) <= 1 and not self._is_held(image_id):
+            self._declare(image_id)
+        if not self._untag_by_name(name, image_id, references, force=force):
+            self._delete_quietly(image_id)
+
+    def _is_held(self, image_id: ImageID) -> bool:
+        return bool(self._core.images.children(image_id)) or self._container(image_id) is not None
+
+    def _remove_id(self, image_id: ImageID, references: list[Reference], *, force: bool) -> None:
         if _is_single(references):
             self._check_hard_and_stopped(image_id, force=force)
+            self._declare(image_id)
             for reference in references:
                 self._untag(reference, image_id)
-        self._delete(image_id, force=force, prune=prune)
-        return self._removed
+        self._delete(image_id, force=force)
 
     def _untag_by_name(
         self, name: str, image_id: ImageID, references: list[Reference], *, force: bool
@@ -103,37 +134,40 @@ class Removal:
 
     # --- deleting -------------------------------------------------------------------------
 
-    def _delete_quietly(self, image_id: ImageID, *, prune: bool) -> None:
+    def _delete_quietly(self, image_id: ImageID) -> None:
         """After untagging: conflicts simply leave the image where it is (§8.5 A3)."""
         try:
-            self._delete(image_id, force=False, prune=prune)
+            self._delete(image_id, force=False)
         except ImageInUse:
             return
 
-    def _delete(self, image_id: ImageID, *, force: bool, prune: bool) -> None:
+    def _delete(self, image_id: ImageID, *, force: bool) -> None:
         self._check_conflicts(image_id, force=force)
         parent = self._core.images.parent(image_id)
-        with self._core.locks.acquire(f"image-{image_id.hex}", exclusive=True) as lease:
-            # A pull may have named it while we waited.
-            for reference in self._references(image_id):
-                if not force:
-                    return
-                self._untag(reference, image_id)
-            chains = self._chains(image_id)
-            sizes = {chain: record.size for chain in chains if (record := self._core.layers.usable(chain))}
-            self._core.images.remove(image_id)
-            lease.release(remove=True)
+        self._declare(image_id)
+        for reference in self._references(image_id):
+            self._untag(reference, image_id)
+        chains = self._chains(image_id)
+        sizes = {chain: record.size for chain in chains if (record := self._core.layers.usable(chain))}
+        self._core.images.remove(image_id)
         self._removed.append(Removed(deleted=image_id))
         self._core.emit("delete", image_id, {"name": image_id})
         for chain in self._core.layers.release(chains):
             self._removed.append(Removed(deleted=chain))
             self._reclaimed_bytes += sizes.get(chain, 0)
-        if prune and parent is not None:
-            self._delete_parent(parent)
+        if parent is not None:
+            self._parents.append(parent)
 
-    def _delete_parent(self, parent: ImageID) -> None:
-        if parent in self._core.images and not self._references(parent):
-            self._delete_quietly(parent, prune=True)
+    def _delete_parents(self) -> None:
+        """Unnamed ancestors go too, up to the first that somebody needs (§8.5 D)."""
+        while self._parents:
+            parent = self._parents.pop()
+            try:
+                with self._alone_with(parent):
+                    if not self._references(parent):
+                        self._delete_quietly(parent)
+            except ImageNotFound:
+                continue
 
     def _chains(self, image_id: ImageID) -> Sequence[ChainID]:
         try:
@@ -200,12 +234,15 @@ class Removal:
         if image.tags and (not all or used):
             return
         try:
-            for reference in image.references:
+            with self._alone_with(image.id):
                 self._check_hard_and_stopped(image.id, force=False)
-                self._untag(reference, image.id)
-            self._delete(image.id, force=False, prune=True)
-        except ImageInUse:
+                self._declare(image.id)
+                for reference in image.references:
+                    self._untag(reference, image.id)
+                self._delete(image.id, force=False)
+        except (ImageInUse, ImageNotFound):
             return
+        self._delete_parents()
 
     def _prune_layers(self) -> None:
         sizes = {record.chain_id: record.size for record in self._core.layers.db.records()}

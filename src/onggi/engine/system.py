@@ -178,7 +178,7 @@ class System:
     def recover(self) -> int:
         """Clear what killed processes left; every changing verb does it too. Returns how many things."""
         with self._core.writing():
-            return self._core.layers.recover()
+            return self._core.recover()
 
 
 def _os_release() -> dict[str, str]:

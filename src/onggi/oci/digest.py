@@ -40,16 +40,19 @@ __all__ = [
     "LinkID",
     "chain_id",
     "chain_ids",
+    "is_hex",
     "random_id",
 ]
 
 # OCI image-spec, descriptor.md:
 # digest = algorithm ":" encoded; algorithm = word { ("." | "+" | "_" | "-") word }
-_SHAPE = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
-_HEX = re.compile(r"[0-9a-f]+")
-_HEX_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_SHAPE = r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+"
+# Hexadecimal digits per algorithm. Blobs may be named by any of them; what Docker keeps in its own
+# directories is sha256 alone (it ignores other directories at start), so those ids are refused early.
+_ANY = {"sha256": 64, "sha384": 96, "sha512": 128}
+_SHA256 = {"sha256": 64}
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-# Characters of a link: with 26 of them some 400 `lower` entries fit into a mount's one page of options.
+# Characters: `l/<link>:` is 29 bytes, so that 128 layers fit into the one page of options mount(2) takes.
 _LINK_LENGTH = 26
 
 
@@ -65,6 +68,7 @@ class Hash(str):
     """``<algorithm>:<hex>``; make one with :meth:`parse` (untrusted) or :meth:`of` (computed)."""
 
     __slots__ = ()
+    _algorithms = _SHA256
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -72,14 +76,14 @@ class Hash(str):
         algorithm, _, digits = text.partition(":")
         if not algorithm or not digits:
             raise InvalidDigest(text, "invalid checksum digest format")
-        length = _HEX_DIGITS.get(algorithm)
+        length = cls._algorithms.get(algorithm)
         if length is None:
-            known_shape = _SHAPE.fullmatch(text)
+            known_shape = re.fullmatch(_SHAPE, text)
             reason = "unsupported digest algorithm" if known_shape else "invalid checksum digest format"
             raise InvalidDigest(text, reason)
         if len(digits) != length:
             raise InvalidDigest(text, "invalid checksum digest length")
-        if not _HEX.fullmatch(digits):
+        if not is_hex(digits):
             raise InvalidDigest(text, "invalid checksum digest format")
         return cls(text)
 
@@ -108,6 +112,7 @@ class Digest(Hash):
     """Of bytes as a registry serves them: blob, manifest, index."""
 
     __slots__ = ()
+    _algorithms = _ANY
 
 
 class ImageID(Hash):
@@ -167,6 +172,11 @@ def chain_ids(diffs: Iterable[DiffID]) -> tuple[ChainID, ...]:
     for diff in diffs:
         chains.append(chain_id(chains[-1] if chains else None, diff))
     return tuple(chains)
+
+
+def is_hex(text: str) -> bool:
+    """Whether ``text`` has hexadecimal digits in lower case only, as ids are written."""
+    return bool(text) and not text.strip("0123456789abcdef")
 
 
 def random_id() -> str:

@@ -18,23 +18,25 @@ import re
 from dataclasses import dataclass
 
 from onggi.errors import InvalidArgument
-from onggi.oci.digest import Digest
+from onggi.oci import glob
+from onggi.oci.digest import Digest, InvalidDigest, is_hex
+from onggi.oci.quoting import printable
 
 __all__ = ["InvalidReference", "Reference", "glob_matches", "parse_any"]
 
+# re.fullmatch and spelled-out sets: "$" lets a final newline pass, "\w" and "\d" let Unicode pass.
 _COMPONENT = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST = rf"(?:{_COMPONENT}(?:\.{_COMPONENT})*|\[[a-fA-F0-9:]+\])"
-_DOMAIN = rf"{_HOST}(?::[0-9]+)?"
 _ELEMENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = rf"{_ELEMENT}(?:/{_ELEMENT})*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
-_REFERENCE = re.compile(rf"(?:({_DOMAIN})/)?({_PATH})(?::({_TAG}))?(?:@({_DIGEST}))?")
-_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+_REFERENCE = re.compile(rf"(?:({_HOST}(?::[0-9]+)?)/)?({_PATH})(?::({_TAG}))?(?:@({_DIGEST}))?")
 
 _HUB = "docker.io"
+_OLD_HUB = "index.docker.io"
 _OFFICIAL = "library"
-# Characters; of the path alone since Docker 25, of domain and path before.
+# Characters. Longer names are refused: the limit of registries' databases, kept for compatibility.
 _MAX_NAME = 255
 
 
@@ -42,13 +44,17 @@ class InvalidReference(InvalidArgument):
     """Not an image reference; the message is Docker's."""
 
     def __init__(self, text: str, reason: str = "invalid reference format") -> None:
-        super().__init__(reason, hint=f"{text!r} should look like [registry/]name[:tag][@digest]")
+        super().__init__(printable(reason), hint=f"{text!r} should look like [registry/]name[:tag][@digest]")
         self.text = text
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A normalised reference. ``str()`` is canonical; :attr:`familiar` is what Docker shows."""
+    """A normalised reference. ``str()`` is canonical; :attr:`familiar` is what Docker shows.
+
+    ``domain`` is empty in one case: its text has a dot or colon and yet is no host name
+    (``exa_mple.com/x``); Docker then takes all of it for the path.
+    """
 
     domain: str
     path: str
@@ -57,8 +63,12 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str, compat: str = "28") -> Reference:
-        """Normalise and check (§1.2). Raises InvalidReference or InvalidDigest."""
-        if _IDENTIFIER.fullmatch(text):
+        """Normalise and check (§1.2). Raises InvalidReference or InvalidDigest.
+
+        ``compat`` "20.10" differs: the limit of length counts the domain, IPv6 hosts are
+        refused, an upper-case first component is not a domain.
+        """
+        if _is_identifier(text):
             raise InvalidReference(
                 text, f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
             )
@@ -72,15 +82,16 @@ class Reference:
     @classmethod
     def _match(cls, text: str, normal: str, compat: str) -> Reference:
         match = _REFERENCE.fullmatch(normal)
-        if match is None:
-            if _REFERENCE.fullmatch(normal.lower()):
-                raise InvalidReference(text, "repository name must be lowercase")
+        if match is None and _REFERENCE.fullmatch(normal.lower()):
+            raise InvalidReference(text, "repository name must be lowercase")
+        if match is None or (compat == "20.10" and normal.startswith("[")):
             raise InvalidReference(text)
         domain, path, tag, digest = match.groups()
-        counted = path if compat != "20.10" else f"{domain or ''}/{path}"
+        reference = cls(domain or "", path, tag, None)
+        counted = reference.name if compat == "20.10" else path
         if len(counted) > _MAX_NAME:
             raise InvalidReference(text, f"repository name must not be more than {_MAX_NAME} characters")
-        return cls(domain or "", path, tag, None if digest is None else Digest.parse(digest))
+        return reference if digest is None else reference.with_digest(Digest.parse(digest))
 
     # --- how it reads ---------------------------------------------------------------------
 
@@ -138,55 +149,44 @@ class Reference:
 
 def _split(text: str, compat: str) -> tuple[str, str]:
     """Domain and remainder, with Docker Hub's defaults filled in."""
-    first, slash, rest = text.partition("/")
-    upper_is_domain = compat != "20.10" and first.lower() != first
-    if not slash or not ("." in first or ":" in first or first == "localhost" or upper_is_domain):
+    domain, slash, remainder = text.partition("/")
+    if not slash or not _is_domain(domain, compat):
         domain, remainder = _HUB, text
-    else:
-        domain, remainder = first, rest
-    if domain == "index.docker.io":
+    elif domain == _OLD_HUB:
         domain = _HUB
     if domain == _HUB and "/" not in remainder:
         remainder = f"{_OFFICIAL}/{remainder}"
     return domain, remainder
 
 
+def _is_identifier(text: str) -> bool:
+    """Whether a bare id of an image or container would look like this; no name may."""
+    return len(text) == 64 and is_hex(text)
+
+
+def _is_domain(first: str, compat: str) -> bool:
+    """Whether the part before the first slash is a registry, not a user of Docker Hub."""
+    if first == "localhost" or "." in first or ":" in first:
+        return True
+    return compat != "20.10" and first.lower() != first
+
+
 def parse_any(text: str, compat: str = "28") -> Digest | Reference:
-    """64 hexadecimal digits or a full digest are a digest; everything else is a name."""
-    if _IDENTIFIER.fullmatch(text):
+    """64 hexadecimal digits or a full digest are a digest; everything else is a name (§1.4.1).
+
+    Raises InvalidReference or InvalidDigest.
+    """
+    if _is_identifier(text):
         return Digest(f"sha256:{text}")
     try:
         return Digest.parse(text)
-    except InvalidArgument:
+    except InvalidDigest:
         return Reference.parse(text, compat)
 
 
 def glob_matches(pattern: str, reference: Reference) -> bool:
-    """``--filter reference=``: Go's path.Match on the familiar string, or on the familiar name."""
-    expression = _glob(pattern)
-    return bool(expression.fullmatch(reference.familiar) or expression.fullmatch(reference.familiar_name))
+    """``--filter reference=``: path.Match on the familiar string, or on the familiar name.
 
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    """path.Match as a regular expression: ``*`` and ``?`` do not cross ``/``."""
-    parts: list[str] = []
-    position = 0
-    while position < len(pattern):
-        character = pattern[position]
-        position += 1
-        if character == "*":
-            parts.append("[^/]*")
-        elif character == "?":
-            parts.append("[^/]")
-        elif character == "\\" and position < len(pattern):
-            parts.append(re.escape(pattern[position]))
-            position += 1
-        elif character == "[":
-            end = pattern.find("]", position + 1)
-            if end < 0:
-                raise InvalidArgument(f"invalid pattern {pattern!r}: syntax error in pattern")
-            parts.append(f"[{pattern[position:end]}]")
-            position = end + 1
-        else:
-            parts.append(re.escape(character))
-    return re.compile("".join(parts))
+    Raises glob.InvalidPattern.
+    """
+    return glob.match(pattern, reference.familiar) or glob.match(pattern, reference.familiar_name)

@@ -33,7 +33,7 @@ from pathlib import Path
 
 from onggi.store.atomic import make_directory
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "sweep_temporary_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +134,27 @@ class Layout:
             (self.mounts, 0o711),
             (self.events, 0o700),
         )
+
+
+def sweep_temporary_files(layout: Layout) -> None:
+    """Delete what writers left that were killed between writing and renaming (``.tmp-*``).
+
+    Only for who knows that no writer lives.
+    """
+    distribution = layout.distribution
+    for directory in (
+        layout.image,
+        layout.imagedb / "content" / "sha256",
+        distribution / "diffid-by-digest" / "sha256",
+        distribution / "v2metadata-by-diffid" / "sha256",
+        layout.root,
+        layout.mounts,
+        layout.own / "removing",
+    ):
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            continue
+        for name in names:
+            if name.startswith(".tmp-"):
+                (directory / name).unlink(missing_ok=True)
