@@ -1,6 +1,7 @@
 """Fixtures for every test: real peers, started when first asked for and always stopped.
 
-In CI nothing may be skipped but what ``kernel-cannot.txt`` names.
+In CI nothing may be skipped but what ``kernel-cannot.txt`` names: a skip for any other reason is
+a failure, of a test as of a whole file.
 """
 
 from __future__ import annotations
@@ -10,23 +11,37 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.namespace import enter_private_mounts
+
 pytest_plugins = ["tests.peers.fixtures"]
 
 _ALLOWED = Path(__file__).with_name("kernel-cannot.txt")
 
 
-def _allowed_reasons() -> list[str]:
-    lines = _ALLOWED.read_text("utf-8").splitlines()
-    return [line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()]
+def pytest_configure(config: pytest.Config) -> None:
+    enter_private_mounts()
 
 
-@pytest.hookimpl(hookwrapper=True)
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """With CI set, a skip that the list does not name is a failure."""
-    outcome = yield
-    report = outcome.get_result()
+    return _checked((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return _checked((yield))
+
+
+def _checked(report):
+    """The report, turned into a failure when it is a skip that CI does not accept."""
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        if not any(allowed in reason for allowed in _allowed_reasons()):
+        if not any(allowed in reason for allowed in _accepted_reasons()):
             report.outcome = "failed"
-            report.longrepr = f"skipped, but not named in {_ALLOWED.name}: {reason}"
+            report.longrepr = f"{reason}; {_ALLOWED.name} does not name that"
+    return report
+
+
+def _accepted_reasons() -> list[str]:
+    lines = (line.partition("#")[0].strip() for line in _ALLOWED.read_text("utf-8").splitlines())
+    return [line for line in lines if line]
