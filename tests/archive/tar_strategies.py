@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+
 from tests.archive.tar_blocks import (
     END,
     GNU,

@@ -4,6 +4,16 @@ import tarfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from onggi.archive.tar import (
+    DIRECTORY,
+    GLOBAL_HEADER,
+    REGULAR,
+    InvalidTar,
+    TarReader,
+    TarTooLarge,
+    TruncatedTar,
+)
 from tests.archive.tar_blocks import (
     END,
     GNU,
@@ -20,16 +30,6 @@ from tests.archive.tar_blocks import (
     symlink,
 )
 from tests.archive.tar_strategies import archives, cut
-
-from onggi.archive.tar import (
-    DIRECTORY,
-    GLOBAL_HEADER,
-    REGULAR,
-    InvalidTar,
-    TarReader,
-    TarTooLarge,
-    TruncatedTar,
-)
 
 
 class Recorder:

@@ -3,7 +3,6 @@ import posixpath
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.archive.tar_blocks import GNU, USTAR, V7, base256, checksum, header, octal
 
 from onggi.archive.tar_format import (
     InvalidTar,
@@ -12,6 +11,7 @@ from onggi.archive.tar_format import (
     parse_header,
     parse_number,
 )
+from tests.archive.tar_blocks import GNU, USTAR, V7, base256, checksum, header, octal
 
 
 def parse(block):

@@ -1,7 +1,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.archive.tar_blocks import octal, record
 
 from onggi.archive.tar_format import InvalidTar, Member, TarTooLarge
 from onggi.archive.tar_pax import (
@@ -13,6 +12,7 @@ from onggi.archive.tar_pax import (
     sparse_version,
     validate_sparse_map,
 )
+from tests.archive.tar_blocks import octal, record
 
 keywords = st.binary(min_size=1, max_size=20).filter(lambda key: b"=" not in key and b"\0" not in key)
 

@@ -9,8 +9,6 @@ import tarfile
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.archive.tar_blocks import END, directory, header, member
-from tests.archive.tar_strategies import archives, cut
 
 from onggi.archive.tar import TarReader
 from onggi.archive.tar_format import clean_path
@@ -25,6 +23,8 @@ from onggi.archive.tarsplit import (
     assemble,
     gzip_writer,
 )
+from tests.archive.tar_blocks import END, directory, header, member
+from tests.archive.tar_strategies import archives, cut
 
 
 def disassemble(data, size=0, **options):

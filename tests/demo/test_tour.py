@@ -12,6 +12,7 @@ from demo.content import write_content
 from demo.programs import tiny_program
 from demo.stage import BrokenPromise, Stage
 from demo.terminal import run_in_terminal, screen
+
 from onggi.oci.platform import Platform
 
 ROOT = Path(__file__).parents[2]

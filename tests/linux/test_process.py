@@ -45,7 +45,8 @@ def test_drop():
 
 
 def test_what_is_dropped_is_missing(tmp_path):
-    code = f"import os\ndrop_capabilities(['CAP_CHOWN'])\ntry: os.mknod({str(tmp_path / 'n')!r}, 0o20600, 0x103)\n"
+    code = "import os\ndrop_capabilities(['CAP_CHOWN'])\n"
+    code += f"try: os.mknod({str(tmp_path / 'n')!r}, 0o20600, 0x103)\n"
     assert python(code + "except PermissionError: print('refused')") == "refused\n"
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from onggi.cli.gofmt import go_json
+from onggi.cli.gofmt import Record, go_json, quote
 from onggi.cli.session import Session
 from onggi.cli.template import compile_template
+from onggi.cli.units import event_time
 from onggi.errors import InvalidArgument
-from onggi.oci.timestamps import format_ns, parse_moment
+from onggi.oci.timestamps import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,8 @@ def _moment(session: Session, name: str) -> float | None:
     moment = parse_moment(text, time.time())
     if moment is None:
         raise InvalidArgument(
-            f"invalid --{name} {text!r}", hint="a time, a Unix time, or a duration back from now (10m, 1h30m)"
+            f"failed to parse value as time or duration: {quote(text)}",
+            hint=f"--{name} takes a date, a Unix time, or a duration back from now: 10m, 1h30m",
         )
     return moment
 
@@ -47,14 +49,30 @@ def _show(session: Session) -> Callable[[Event], str]:
         return lambda event: go_json(event.to_json())
     if format:
         execute = compile_template(format)
-        return lambda event: execute(event.to_json())
+        return lambda event: execute(_record(event))
     return _line
+
+
+def _record(event: Event) -> Record:
+    """The event under the names of Go's ``events.Message``."""
+    actor = Record.of("events.Actor", {"ID": event.id, "Attributes": dict(event.attributes)})
+    seconds = event.time_ns // 10**9
+    fields = {
+        "Status": event.action,
+        "ID": event.id,
+        "From": "",
+        "Type": event.type,
+        "Action": event.action,
+        "Actor": actor,
+        "Scope": "local",
+        "Time": seconds,
+        "TimeNano": event.time_ns,
+    }
+    return Record("*events.Message", list(fields), fields.__getitem__, json=event.to_json)
 
 
 def _line(event: Event) -> str:
     """Docker's line: time with nine digits, type, action, id, attributes sorted."""
     attributes = ", ".join(f"{name}={value}" for name, value in sorted(event.attributes.items()))
     suffix = f" ({attributes})" if attributes else ""
-    whole = format_ns(event.time_ns // 10**9 * 10**9).removesuffix("Z")
-    stamp = f"{whole}.{event.time_ns % 10**9:09d}Z"
-    return f"{stamp} {event.type} {event.action} {event.id}{suffix}"
+    return f"{event_time(event.time_ns)} {event.type} {event.action} {event.id}{suffix}"

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from hashlib import new as new_hash
 from pathlib import Path
 
 from onggi.cancel import CancelToken
-from onggi.content.download import Download
+from onggi.content.download import Download, Watchers
+from onggi.content.errors import translate_os_error
 from onggi.content.ratelimit import RateLimiter
 from onggi.content.source import RangeSource
 from onggi.content.spans import load_spans
+from onggi.content.tuning import Tuning
+from onggi.content.verify import Verifier
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest
 
@@ -32,11 +34,15 @@ class BlobStore:
     """The directory of received blobs."""
 
     def __init__(
-        self, directory: Path, *, attempts: int = 5, parallel_min_bytes: int = 64 * 1024 * 1024
+        self,
+        directory: Path,
+        *,
+        attempts: int = 5,
+        parallel_min_bytes: int = 64 * 1024 * 1024,
+        tuning: Tuning | None = None,
     ) -> None:
         self._directory = directory
-        self._attempts = attempts
-        self._parallel_min_bytes = parallel_min_bytes
+        self._tuning = tuning or Tuning(attempts=attempts, parallel_min_bytes=parallel_min_bytes)
 
     def final_path(self, digest: Digest) -> Path:
         """Where the whole blob lies, or will."""
@@ -68,45 +74,43 @@ class BlobStore:
 
         ``on_progress`` gets the frontier in bytes after they are in the partial file; a lower
         one than before means that the blob is started over. ``on_retry`` gets the seconds left
-        before the next attempt.
+        before the next attempt. Raises what :meth:`Download.run` raises. The whole blob is not
+        flushed: it is only a step on the way to a layer, and proved again if it is met later.
         """
         final = self.final_path(descriptor.digest)
-        final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if final.exists():
-            if self._is_sound(final, descriptor, cancel):
+        try:
+            final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._keep_if_sound(final, descriptor, cancel):
                 return final
-            final.unlink()
+        except OSError as error:
+            raise translate_os_error(error, str(final), descriptor.size) from error
         partial = self.partial_path(descriptor.digest)
         Download(
             descriptor,
             source,
             partial,
-            on_progress=on_progress,
-            on_retry=on_retry,
+            watchers=Watchers(on_progress, on_retry),
             limiter=limiter,
+            tuning=self._tuning,
             cancel=cancel,
-            attempts=self._attempts,
-            parallel_min_bytes=self._parallel_min_bytes,
         ).run()
         os.rename(partial, final)
         return final
 
-    def _is_sound(self, path: Path, descriptor: Descriptor, cancel: CancelToken) -> bool:
+    def _keep_if_sound(self, path: Path, descriptor: Descriptor, cancel: CancelToken) -> bool:
         """An earlier process left it; a power cut may have come before its data were flushed."""
-        found = new_hash(descriptor.digest.algorithm)
-        with open(path, "rb", buffering=0) as file:
-            while piece := file.read(_READ_BYTES):
-                cancel.check()
-                found.update(piece)
-        return found.hexdigest() == descriptor.digest.hex
-
-    def whole(self) -> list[Digest]:
-        """Every whole blob here, sorted."""
+        verifier = Verifier(descriptor.digest)
         try:
-            names = os.listdir(self._directory / "sha256")
+            with open(path, "rb", buffering=0) as file:
+                while piece := file.read(_READ_BYTES):
+                    cancel.check()
+                    verifier.update(piece)
         except FileNotFoundError:
-            return []
-        return [Digest(f"sha256:{name}") for name in sorted(names) if "." not in name]
+            return False
+        if verifier.matches():
+            return True
+        path.unlink()
+        return False
 
     def discard(self, digest: Digest) -> None:
         """Delete a blob, whole or partial."""

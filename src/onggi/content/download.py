@@ -1,285 +1,228 @@
 """Receive one blob into its partial file, verified as it comes.
 
 The calling thread keeps the *frontier*: the end of the contiguous part. Behind it every
-byte is hashed and may be read by whoever follows the file. Where the thread receives at
-the frontier itself, it hashes what it has in hand; where another connection was ahead, it
-hashes from the file (docker-engine §2.8).
+byte is hashed and may be read by whoever follows the file::
+
+    ├── hashed ──┤─ received by another connection ─┤─ to come ─┤─ received ─┤─ to come ─┤
+                 ↑ frontier
+
+Where the thread receives at the frontier itself it hashes what it has in hand; where
+another connection, or an earlier process, was ahead, it hashes from the file
+(docker-engine §2.8).
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import threading
+import math
 import time
 from collections.abc import Callable
-from hashlib import new as new_hash
+from dataclasses import dataclass
 from pathlib import Path
 
 from onggi.cancel import CancelToken
-from onggi.content.errors import BlobDiskFull, BlobMismatch, BlobTooLong
+from onggi.content.errors import BlobMismatch, ShortBody, Throttled, translate_os_error
+from onggi.content.helpers import Helpers
+from onggi.content.partial import PartialFile
 from onggi.content.ratelimit import RateLimiter
-from onggi.content.source import RangeBody, RangeSource
-from onggi.content.spans import Span, load_spans, save_spans, steal
-from onggi.errors import OnggiError, Unavailable
+from onggi.content.receive import READ_BYTES, Receiver
+from onggi.content.source import RangeSource
+from onggi.content.spans import Span
+from onggi.content.tuning import Tuning
+from onggi.content.verify import Verifier
+from onggi.errors import OnggiError
 from onggi.oci.descriptor import Descriptor
 
-__all__ = ["Download", "ShortBody"]
+__all__ = ["Download", "Watchers"]
 
-# Bytes asked of the socket at once.
-_READ_BYTES = 256 * 1024
-# Seconds between two flushes of the partial file: what a power cut can cost.
-_CHECKPOINT_S = 5.0
-# Seconds a first connection has to show its speed, and bytes per second below which others help.
-_TRIAL_S, _SLOW_BYTES_PER_S = 1.0, 40_000_000
-# Further connections of one blob, and the least bytes worth a connection.
-_HELPERS, _LEAST_SPAN_BYTES = 3, 8 * 1024 * 1024
-# Seconds added to the wait with each failed attempt (Docker: 5, 10, 15, …).
-_BACKOFF_S = 5
+# Bytes read back at once where the file is ahead of the hash.
+_REREAD_BYTES = 1024 * 1024
+# An answer that brought this much was no failure, only cut; seconds until the next one.
+_WORTHWHILE_BYTES, _CUT_PAUSE_S = 64 * 1024, 1.0
+# Seconds between two looks at the cancel token while others receive what is next.
+_POLL_S = 0.2
 
 
-class ShortBody(Unavailable):
-    """The connection ended before the blob did."""
+@dataclass(frozen=True, slots=True)
+class Watchers:
+    """Who is told. ``progress`` gets the frontier in bytes, ``retry`` the whole seconds left to a retry."""
 
-    def __init__(self, descriptor: Descriptor, position: int) -> None:
-        super().__init__(
-            f"download {descriptor.digest}: connection cut after {position} of {descriptor.size} bytes",
-            hint="pull again: it goes on from there",
-        )
+    progress: Callable[[int], None]
+    retry: Callable[[int], None]
 
 
 class Download:
-    """One blob's way into ``partial``; used once."""
+    """One blob's way into ``path``; used once, in one thread."""
 
     def __init__(
         self,
         descriptor: Descriptor,
         source: RangeSource,
-        partial: Path,
+        path: Path,
         *,
-        on_progress: Callable[[int], None],
-        on_retry: Callable[[int], None],
+        watchers: Watchers,
         limiter: RateLimiter | None,
+        tuning: Tuning,
         cancel: CancelToken,
-        attempts: int,
-        parallel_min_bytes: int,
     ) -> None:
         self._descriptor = descriptor
         self._source = source
-        self._partial = partial
-        self._sidecar = partial.with_suffix(".spans")
-        self._on_progress = on_progress
-        self._on_retry = on_retry
+        self._path = path
+        self._watchers = watchers
         self._limiter = limiter
+        self._tuning = tuning
         self._cancel = cancel
-        self._attempts = attempts
-        self._parallel_min_bytes = parallel_min_bytes
-        self._lock = threading.Condition()
-        self._helpers: list[threading.Thread] = []
-        self._error: BaseException | None = None
-        self._stopped = False
-        self._fd = -1
-        self._spans: list[Span] = []
-        self._frontier = 0
-        self._hash = new_hash(descriptor.digest.algorithm)
-        self._checkpoint = time.monotonic()
+        self._answers = 0
 
     def run(self) -> None:
-        """Receive and verify; a mismatch of a resumed blob starts over once.
+        """Receive and verify.
 
-        Raises BlobMismatch, BlobTooLong, BlobDiskFull, Cancelled, or the source's error after
-        the last attempt. The partial file stays, except after a mismatch.
+        Wrong bytes that came in several pieces are received once more from zero, and then
+        from the next place the source knows. Raises BlobMismatch, BlobTooLong, BlobDiskFull,
+        Cancelled, or the source's error after the last attempt. The partial file stays,
+        except after a mismatch.
         """
-        self._fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        missing = self._descriptor.size
         try:
-            self._spans = load_spans(self._partial, self._sidecar, self._descriptor.size)
-            resumed = any(span.position > span.start for span in self._spans)
-            if self._receive_all():
-                return
-            self._start_over()
-            if not resumed or not self._receive_all():
-                self._start_over()
-                raise BlobMismatch(self._descriptor.digest)
+            with PartialFile(self._path, self._descriptor, checkpoint_s=self._tuning.checkpoint_s) as partial:
+                try:
+                    self._receive_right(partial)
+                finally:
+                    missing -= partial.held_bytes
         except OSError as error:
-            raise self._translate(error) from error
-        finally:
-            os.close(self._fd)
+            raise translate_os_error(error, str(self._path), missing) from error
 
-    def _start_over(self) -> None:
-        os.ftruncate(self._fd, 0)
-        self._sidecar.unlink(missing_ok=True)
-        self._spans = [Span(0, 0, self._descriptor.size)]
-        self._on_progress(0)
+    def _receive_right(self, partial: PartialFile) -> None:
+        pieces = partial.held_bytes > 0
+        again = True
+        while not self._receive_all(partial):
+            partial.restart()
+            self._watchers.progress(0)
+            if again and (pieces or self._answers > 1):
+                again = False
+            elif not self._source.reject():
+                raise BlobMismatch(self._descriptor.digest)
+        partial.complete()
 
-    def _translate(self, error: OSError) -> Exception:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            missing = sum(span.missing for span in self._spans)
-            return BlobDiskFull(str(self._partial), missing)
-        return error
-
-    # --- the frontier ---------------------------------------------------------------------
-
-    def _receive_all(self) -> bool:
+    def _receive_all(self, partial: PartialFile) -> bool:
         """Everything up to the blob's size; True when the digest is right."""
-        digest = self._descriptor.digest
-        self._hash = new_hash(digest.algorithm)
-        self._frontier = 0
-        try:
-            while self._frontier < self._descriptor.size:
+        self._answers = 0
+        verifier = Verifier(self._descriptor.digest)
+        receiver = Receiver(self._descriptor, self._source, partial)
+        with Helpers(receiver, partial, self._tuning, self._cancel) as helpers:
+            frontier = _Frontier(self, partial, verifier, receiver, helpers)
+            while verifier.position < self._descriptor.size:
                 self._cancel.check()
-                self._advance()
-        finally:
-            self._end_helpers()
-        self._sidecar.unlink(missing_ok=True)
-        return self._hash.hexdigest() == digest.hex
+                frontier.advance()
+        return verifier.matches()
 
-    def _advance(self) -> None:
-        span = next(span for span in self._spans if span.start <= self._frontier < span.end)
-        if span.position > self._frontier:
+    # --- patience -------------------------------------------------------------------------
+
+    def receive_patiently(self, span: Span, ask: Callable[[], None]) -> None:
+        """Ask until the span is full; raises when asking again cannot help, or has not helped."""
+        failures = 0
+        while span.missing:
+            before = span.position
+            self._answers += 1
+            try:
+                ask()
+            except OnggiError as error:
+                self._cancel.check()
+                gained = span.position - before >= _WORTHWHILE_BYTES
+                failures = 0 if gained else failures + 1
+                self._wait(self._pause_s(error, failures))
+
+    def _pause_s(self, error: OnggiError, failures: int) -> float:
+        if not error.retryable or failures >= self._tuning.attempts:
+            raise error
+        if isinstance(error, Throttled):
+            if error.retry_after_s is None or error.retry_after_s > self._tuning.longest_retry_after_s:
+                raise error
+            return error.retry_after_s
+        if failures == 0:
+            return min(_CUT_PAUSE_S, self._tuning.backoff_s)
+        return failures * self._tuning.backoff_s
+
+    def _wait(self, seconds: float) -> None:
+        for left in range(math.ceil(seconds), 0, -1):
+            self._watchers.retry(left)
+            self._cancel.sleep(min(1.0, seconds))
+            seconds -= 1.0
+
+    # --- what the frontier needs ----------------------------------------------------------
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The blob."""
+        return self._descriptor
+
+    @property
+    def cancel(self) -> CancelToken:
+        """The caller's token."""
+        return self._cancel
+
+    @property
+    def limiter(self) -> RateLimiter | None:
+        """The pull's bandwidth limit."""
+        return self._limiter
+
+    def tell(self, frontier_bytes: int) -> None:
+        """Tell the watcher how far the file may be read."""
+        self._watchers.progress(frontier_bytes)
+
+
+class _Frontier:
+    """Moves the end of the contiguous part forward, by receiving or by hashing what is there."""
+
+    def __init__(
+        self,
+        download: Download,
+        partial: PartialFile,
+        verifier: Verifier,
+        receiver: Receiver,
+        helpers: Helpers,
+    ) -> None:
+        self._download = download
+        self._partial = partial
+        self._verifier = verifier
+        self._receiver = receiver
+        self._helpers = helpers
+
+    def advance(self) -> None:
+        span = self._partial.span_at(self._verifier.position)
+        if span.position > self._verifier.position:
             self._hash_from_file(span.position)
-            return
-        with self._lock:
-            mine = not span.owned
-            span.owned = True
-            if not mine:
-                if self._error is not None:
-                    raise self._error
-                self._lock.wait(0.2)
-        if mine:
-            self._with_retries(span, at_frontier=True)
+        elif self._partial.claim(span):
+            try:
+                self._download.receive_patiently(span, lambda: self._receive(span))
+            finally:
+                self._partial.release(span)
+        else:
+            with self._partial.changed:
+                self._partial.changed.wait(_POLL_S)
 
     def _hash_from_file(self, end: int) -> None:
-        while self._frontier < end:
-            piece = os.pread(self._fd, min(_READ_BYTES * 4, end - self._frontier), self._frontier)
+        position = self._verifier.position
+        while position < end:
+            piece = self._partial.read(position, min(_REREAD_BYTES, end - position))
             if not piece:
-                raise ShortBody(self._descriptor, self._frontier)
-            self._hash.update(piece)
-            self._frontier += len(piece)
-            self._cancel.check()
-        self._on_progress(self._frontier)
+                # Somebody cut the file short while we read it.
+                raise ShortBody(self._download.descriptor.digest, position, self._download.descriptor.size)
+            self._verifier.update(piece)
+            position += len(piece)
+            self._download.cancel.check()
+            self._download.tell(position)
 
-    # --- receiving ------------------------------------------------------------------------
-
-    def _with_retries(self, span: Span, *, at_frontier: bool) -> None:
-        failures = 0
-        while span.missing and not self._stopped:
-            before = span.position
-            try:
-                self._receive(span, at_frontier=at_frontier)
-            except OnggiError as error:
-                failures = 1 if span.position > before else failures + 1
-                if not error.retryable or failures >= self._attempts:
-                    raise
-                self._wait(failures * _BACKOFF_S)
-        span.owned = False
-
-    def _wait(self, seconds: int) -> None:
-        for left in range(seconds, 0, -1):
-            self._on_retry(left)
-            self._cancel.sleep(1)
-
-    def _receive(self, span: Span, *, at_frontier: bool) -> None:
-        size = self._descriptor.size
-        end = span.end if span.end < size else None
-        body = self._source.open(span.position, end, self._cancel)
-        forget = self._cancel.on_cancel(body.close)
-        try:
-            if body.total is not None and body.total != size:
-                raise BlobTooLong(self._descriptor.digest, size, body.total)
-            self._skip(body, span.position - body.start)
-            self._copy(body, span, at_frontier=at_frontier)
-        finally:
-            forget()
-            body.close()
-        self._cancel.check()
-
-    def _skip(self, body: RangeBody, amount: int) -> None:
-        """Pass over what is held already: the server ignored the Range."""
-        while amount > 0:
-            piece = body.read(min(_READ_BYTES, amount))
-            if not piece:
-                raise ShortBody(self._descriptor, 0)
-            amount -= len(piece)
-
-    def _copy(self, body: RangeBody, span: Span, *, at_frontier: bool) -> None:
+    def _receive(self, span: Span) -> None:
         started, begun_at = time.monotonic(), span.position
-        while span.missing and not self._stopped:
-            piece = body.read(_READ_BYTES)
-            if not piece:
-                self._cancel.check()
-                raise ShortBody(self._descriptor, span.position)
-            if self._limiter is not None:
-                self._limiter.take(len(piece), self._cancel)
-            self._store(span, piece, at_frontier=at_frontier)
-            if at_frontier and not self._helpers:
-                self._consider_helpers(span, time.monotonic() - started, span.position - begun_at)
-        if span.end == self._descriptor.size and not span.missing and body.read(1):
-            raise BlobTooLong(self._descriptor.digest, self._descriptor.size, self._descriptor.size + 1)
+        limiter, cancel = self._download.limiter, self._download.cancel
 
-    def _store(self, span: Span, piece: bytes, *, at_frontier: bool) -> None:
-        with self._lock:
-            piece = piece[: span.missing]
-        _pwrite_all(self._fd, piece, span.position)
-        if at_frontier:
-            self._hash.update(piece)
-            self._frontier += len(piece)
-        with self._lock:
-            span.position += len(piece)
-            self._lock.notify_all()
-        if at_frontier:
-            self._on_progress(self._frontier)
-        self._flush_sometimes()
+        def arrived(piece: memoryview) -> None:
+            self._verifier.update(piece)
+            self._download.tell(self._verifier.position)
+            if limiter is not None:
+                limiter.take(len(piece), cancel)
+            else:
+                self._helpers.consider(time.monotonic() - started, span.position - begun_at, span.missing)
 
-    def _flush_sometimes(self) -> None:
-        now = time.monotonic()
-        if now - self._checkpoint < _CHECKPOINT_S:
-            return
-        self._checkpoint = now
-        os.fdatasync(self._fd)
-        self._save()
-
-    def _save(self) -> None:
-        with self._lock:
-            if len(self._spans) > 1:
-                save_spans(self._sidecar, self._spans)
-
-    # --- further connections --------------------------------------------------------------
-
-    def _consider_helpers(self, span: Span, elapsed_s: float, received: int) -> None:
-        if elapsed_s < _TRIAL_S or span.missing < self._parallel_min_bytes:
-            return
-        if self._limiter is None and received / elapsed_s < _SLOW_BYTES_PER_S:
-            for _ in range(_HELPERS):
-                thread = threading.Thread(target=self._help, daemon=True)
-                self._helpers.append(thread)
-                thread.start()
-
-    def _help(self) -> None:
-        while not self._stopped:
-            with self._lock:
-                span = steal(self._spans, _LEAST_SPAN_BYTES)
-            if span is None:
-                return
-            self._save()
-            try:
-                self._with_retries(span, at_frontier=False)
-            except BaseException as error:
-                with self._lock:
-                    self._error = self._error or error
-                    self._lock.notify_all()
-                return
-
-    def _end_helpers(self) -> None:
-        self._stopped = bool(self._helpers)
-        for thread in self._helpers:
-            thread.join()
-        self._helpers.clear()
-        self._stopped = False
-        self._save()
-
-
-def _pwrite_all(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
+        piece_bytes = READ_BYTES if limiter is None else limiter.piece_bytes
+        self._receiver.receive(span, arrived, cancel, piece_bytes=piece_bytes)

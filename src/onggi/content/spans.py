@@ -1,8 +1,13 @@
-"""Which parts of a blob are in its partial file.
+"""Which parts of a blob are in its partial file::
 
-A download begins as one span. When a connection is slow others take the second half of
-the largest remaining span, so the file fills from several places. As long as there is one
-span the file's size says all; otherwise ``<hex>.spans`` keeps ``[[start, position, end], …]``.
+    0            position          end = start   position             end = size
+    ├────────────────┼───────────────┼──────────────┼──────────────────┤
+    │ in the file    │ still to come │ in the file  │ still to come    │
+    └──────── first span ────────────┴───────── second span ───────────┘
+
+A download begins as one span. When a connection is slow others take the second half of the
+largest remaining span, so the file fills from several places. As long as there is one span
+the file's length says all; otherwise ``<hex>.spans`` keeps ``[[start, position, end], …]``.
 """
 
 from __future__ import annotations
@@ -12,12 +17,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Span", "load_spans", "save_spans", "steal"]
+__all__ = ["Span", "give_back", "load_spans", "save_spans", "steal"]
 
 
 @dataclass(slots=True)
 class Span:
-    """Bytes ``start`` to ``end`` of a blob, of which those before ``position`` are in the file."""
+    """Bytes ``start`` to ``end`` of a blob, of which those before ``position`` are in the file.
+
+    ``owned`` while somebody receives it.
+    """
 
     start: int
     position: int
@@ -31,7 +39,11 @@ class Span:
 
 
 def steal(spans: list[Span], least_bytes: int) -> Span | None:
-    """A span nobody works on, or the second half of the largest; None when none is worth it."""
+    """A span nobody works on, or the second half of the largest; None when neither half is worth it.
+
+    The result is owned. Its predecessor's owner never writes beyond its new end, since
+    ``least_bytes`` is more than it can have in hand.
+    """
     for span in spans:
         if not span.owned and span.missing:
             span.owned = True
@@ -42,9 +54,17 @@ def steal(spans: list[Span], least_bytes: int) -> Span | None:
     middle = largest.position + largest.missing // 2
     stolen = Span(middle, middle, largest.end, owned=True)
     largest.end = middle
-    spans.append(stolen)
-    spans.sort(key=lambda span: span.start)
+    spans.insert(spans.index(largest) + 1, stolen)
     return stolen
+
+
+def give_back(spans: list[Span], span: Span) -> None:
+    """Let go of a span; an untouched one becomes again the end of the span it was taken from."""
+    span.owned = False
+    index = spans.index(span)
+    if index and span.position == span.start and spans[index - 1].missing:
+        spans[index - 1].end = span.end
+        del spans[index]
 
 
 def load_spans(partial: Path, sidecar: Path, size: int) -> list[Span]:
@@ -54,21 +74,29 @@ def load_spans(partial: Path, sidecar: Path, size: int) -> list[Span]:
     except FileNotFoundError:
         return [Span(0, 0, size)]
     try:
-        spans = [
-            Span(int(entry[0]), int(entry[1]), int(entry[2])) for entry in json.loads(sidecar.read_bytes())
-        ]
+        entries = json.loads(sidecar.read_bytes())
+        spans = [Span(int(start), int(position), int(end)) for start, position, end in entries]
     except FileNotFoundError:
         return [Span(0, min(have, size), size)]
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError):
         return [Span(0, 0, size)]
+    return spans if _is_sound(spans, have, size) else [Span(0, 0, size)]
+
+
+def _is_sound(spans: list[Span], have: int, size: int) -> bool:
     edges = [0, *(span.end for span in spans)]
-    whole = edges[:-1] == [span.start for span in spans] and edges[-1] == size
-    sound = all(span.start <= span.position <= min(span.end, max(have, span.start)) for span in spans)
-    return spans if whole and sound else [Span(0, 0, size)]
+    adjoining = edges[:-1] == [span.start for span in spans] and edges[-1] == size
+    inside = all(span.start <= span.position <= span.end for span in spans)
+    written = all(span.position <= have for span in spans if span.position > span.start)
+    return adjoining and inside and written
 
 
-def save_spans(sidecar: Path, spans: list[Span]) -> None:
-    """Write the sidecar, by rename."""
+def save_spans(sidecar: Path, spans: list[tuple[int, int, int]], *, durable: bool) -> None:
+    """Write the sidecar by rename. ``durable``: it is on disk before the old one is gone."""
     temporary = sidecar.with_suffix(".spans-new")
-    temporary.write_text(json.dumps([[span.start, span.position, span.end] for span in spans]))
+    with open(temporary, "w", encoding="ascii") as file:
+        file.write(json.dumps(spans))
+        file.flush()
+        if durable:
+            os.fdatasync(file.fileno())
     os.replace(temporary, sidecar)

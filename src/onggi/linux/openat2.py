@@ -78,10 +78,12 @@ def walk_in_root(root_fd: int, path: bytes, flags: int, mode: int = 0) -> int:
     """
     stack = [os.dup(root_fd)]
     links = 0
-    pending = [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
+    pending = _steps(path)
     try:
         while pending:
             part = pending.pop()
+            if part == b".":
+                continue
             if part == b"..":
                 if len(stack) > 1:
                     os.close(stack.pop())
@@ -99,11 +101,19 @@ def walk_in_root(root_fd: int, path: bytes, flags: int, mode: int = 0) -> int:
             if target[:1] == b"/":
                 while len(stack) > 1:
                     os.close(stack.pop())
-            pending += [step for step in reversed(target.split(b"/")) if step not in (b"", b".")]
+            pending += _steps(target)
         return os.open(b".", flags | os.O_CLOEXEC, mode, dir_fd=stack[-1])
     finally:
         for descriptor in stack:
             os.close(descriptor)
+
+
+def _steps(path: bytes) -> list[bytes]:
+    """Components, the last first. A slash at the end is a ``.``: what is before it must be a directory."""
+    steps = [part for part in path.split(b"/") if part]
+    if path[-1:] == b"/":
+        steps.append(b".")
+    return steps[::-1]
 
 
 def _open_directory(parent: int, name: bytes) -> int:
