@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from onggi.oci.digest import Digest
-from onggi.oci.platform import Platform
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from onggi.oci.digest import Digest
+    from onggi.oci.platform import Platform
 
 __all__ = ["Descriptor"]
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """OCI image-spec, descriptor.md. ``size`` is bytes; −1 means unknown."""
+    """OCI image-spec, descriptor.md. ``size`` is bytes; -1 means unknown.
+
+    ``platform`` is given by the entries of an index alone, and not by all of them.
+    """
 
     media_type: str
     digest: Digest
