@@ -112,6 +112,14 @@ class BlobStore:
         path.unlink()
         return False
 
+    def whole(self) -> list[Digest]:
+        """Every whole blob here, sorted."""
+        try:
+            names = os.listdir(self._directory / "sha256")
+        except FileNotFoundError:
+            return []
+        return [Digest(f"sha256:{name}") for name in sorted(names) if "." not in name]
+
     def discard(self, digest: Digest) -> None:
         """Delete a blob, whole or partial."""
         final = self.final_path(digest)

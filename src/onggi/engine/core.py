@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import time_ns
+from typing import TYPE_CHECKING
 
 from onggi.config import Config
-from onggi.content.blobs import BlobStore
 from onggi.drivers.overlay2 import Overlay2
 from onggi.engine.containers import known_containers
 from onggi.layers.driver import StorageDriver
@@ -27,6 +27,9 @@ from onggi.store.journal import Event, Journal
 from onggi.store.layout import Layout, sweep_temporary_files
 from onggi.store.locks import LockDirectory
 from onggi.store.tags import TagStore
+
+if TYPE_CHECKING:
+    from onggi.content.blobs import BlobStore
 
 __all__ = ["Core"]
 
@@ -44,7 +47,6 @@ class Core:
     images: ImageDB
     tags: TagStore
     layers: LayerStore
-    blobs: BlobStore
     distribution: DistributionDB
     journal: Journal
     intents: RemovalIntents
@@ -64,14 +66,20 @@ class Core:
             images=images,
             tags=TagStore(layout.repositories, locks),
             layers=LayerStore(layout, driver, images, compat=config.compat),
-            blobs=BlobStore(
-                layout.blobs,
-                attempts=config.max_download_attempts,
-                parallel_min_bytes=config.parallel_range_min_bytes,
-            ),
             distribution=DistributionDB(layout.distribution, locks),
             journal=Journal(layout.events, locks),
             intents=RemovalIntents(layout.own / "removing"),
+        )
+
+    @property
+    def blobs(self) -> BlobStore:
+        """What pulls have received; only pulls and recovery need that room."""
+        from onggi.content.blobs import BlobStore
+
+        return BlobStore(
+            self.layout.blobs,
+            attempts=self.config.max_download_attempts,
+            parallel_min_bytes=self.config.parallel_range_min_bytes,
         )
 
     @contextmanager
@@ -132,6 +140,8 @@ class Core:
     def _discard_blobs(self) -> int:
         """Delete received blobs whose layers exist: a pull was killed between the two."""
         discarded = 0
+        if not any(self.layout.blobs.glob("sha256/*")):
+            return 0
         for digest in self.blobs.whole():
             diff_id = self.distribution.diff_id(digest)
             if diff_id is None or all(record.diff_id != diff_id for record in self.layers.db.records()):
