@@ -13,7 +13,7 @@ import pytest
 
 from tests.peers.namespace import enter_private_mounts
 
-pytest_plugins = ["tests.peers.fixtures"]
+pytest_plugins = ["tests.peers.fixtures", "tests.peers.tools"]
 
 _ALLOWED = Path(__file__).with_name("kernel-cannot.txt")
 

@@ -43,13 +43,13 @@ def listening(port: int) -> bool:
 
 
 class Process:
-    """A program in its own session, with its output in a file."""
+    """A program in its own session, with its output in a file; told to end when the test run dies."""
 
     def __init__(self, command: Sequence[str | Path], log: Path, env: dict[str, str] | None = None) -> None:
         self.log = log
         with open(log, "ab") as out:
             self._popen = subprocess.Popen(
-                [str(word) for word in command],
+                [require("setpriv"), "--pdeathsig", "TERM", *(str(word) for word in command)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -112,7 +112,10 @@ def start_registry(directory: Path, storage: Path, **sections: object) -> Regist
 
 
 class TokenServer:
-    """Docker's token protocol: Basic credentials in, short-lived signed tokens out."""
+    """Docker's token protocol: Basic credentials or an identity token in, short-lived tokens out.
+
+    ``expires_in`` is seconds and may be changed; ``requests`` are the queries and forms that came.
+    """
 
     service = "onggi.test"
     issuer = "onggi.test"
@@ -121,6 +124,7 @@ class TokenServer:
         self._users = users
         self.expires_in = expires_in
         self.requests: list[dict[str, list[str]]] = []
+        self.identities: dict[str, str] = {}
         self.port = free_port()
         certificate, key = authority.issue(f"token-{uuid.uuid4().hex[:8]}")
         self.certificate = certificate
@@ -150,14 +154,24 @@ class TokenServer:
                 query = parse_qs(urlsplit(self.path).query)
                 outer.requests.append(query)
                 user = outer._authenticate(self.headers.get("Authorization", ""))
+                self._grant(user, query, "token", identity="offline_token" in query)
+
+            def do_POST(self):
+                form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                outer.requests.append(form)
+                user = outer.identities.get(form.get("refresh_token", [""])[0])
+                self._grant(user, form, "access_token", identity=False)
+
+            def _grant(self, user, asked, key, *, identity):
                 if user is None:
-                    self._reply(
-                        401,
-                        {"errors": [{"code": "UNAUTHORIZED", "message": "incorrect username or password"}]},
-                    )
-                else:
-                    token = outer.token(user, query.get("scope", []))
-                    self._reply(200, {"token": token, "expires_in": outer.expires_in})
+                    error = {"code": "UNAUTHORIZED", "message": "incorrect username or password"}
+                    self._reply(401, {"errors": [error]})
+                    return
+                scopes = [scope for words in asked.get("scope", []) for scope in words.split(" ")]
+                document = {key: outer.token(user, scopes), "expires_in": outer.expires_in}
+                if identity:
+                    document["refresh_token"] = outer.identity(user)
+                self._reply(200, document)
 
             def _reply(self, status, document):
                 body = json.dumps(document).encode()
@@ -170,6 +184,12 @@ class TokenServer:
                 pass
 
         return Handler
+
+    def identity(self, user: str) -> str:
+        """An identity token: what ``login`` keeps in place of the password."""
+        name = uuid.uuid4().hex
+        self.identities[name] = user
+        return name
 
     def _authenticate(self, header: str) -> str | None:
         if not header:
