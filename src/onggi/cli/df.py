@@ -23,8 +23,8 @@ def run(session: Session) -> int:
     usage = session.engine.system.df()
     if session.flag("json"):
         session.write_json(_json(usage))
-    elif session.flag("verbose") and not session.flag("format"):
-        session.out.write(_verbose(usage))
+    elif session.flag("verbose"):
+        session.out.write(_verbose(usage, session.flag("format")))
     else:
         session.out.write(_LISTING.render(_summary(usage), session.flag("format")))
     return 0
@@ -63,7 +63,23 @@ _LISTING = Listing(
 )
 
 
-def _verbose(usage: DiskUsage) -> str:
+def _verbose(usage: DiskUsage, format: str) -> str:
+    """Tables, one JSON object, or a template over ``.Images``, whose items are rows of ``images``."""
+    listing = image_listing(short=format in ("", "table"))
+    rows = _rows(usage)
+    if format in ("", "table"):
+        table = listing.render(rows, "", _VERBOSE)
+        return f"Images space usage:\n\n{table}\nReceived blobs: {human_size(usage.blobs_size)}\n"
+    from onggi.cli.gofmt import Record, go_json
+    from onggi.cli.template import compile_template
+
+    record = Record.of("*formatter.diskUsageContext", {"Images": [listing.record(row) for row in rows]})
+    if format == "json":
+        return go_json(record, html=True) + "\n"
+    return compile_template(format)(record) + "\n"
+
+
+def _rows(usage: DiskUsage) -> list[ImageRow]:
     rows: list[ImageRow] = []
     for each in usage.images:
         for row in rows_of([each.image]):
@@ -71,8 +87,7 @@ def _verbose(usage: DiskUsage) -> str:
             row.shared_size = each.shared_size
             row.unique_size = each.unique_size
             rows.append(row)
-    table = image_listing(short=True).render(rows, "", _VERBOSE)
-    return f"Images space usage:\n\n{table}\nReceived blobs: {human_size(usage.blobs_size)}\n"
+    return rows
 
 
 def _json(usage: DiskUsage) -> dict[str, Any]:

@@ -55,10 +55,11 @@ class Record:
     """A Go struct: named fields, computed when asked for.
 
     ``html`` escapes ``<>&`` in its JSON, as Go does for the rows of Docker's lists. Fields in
-    ``hidden`` can be asked for, but are left out of JSON (Go's ``omitempty``).
+    ``hidden`` can be asked for, but are left out of JSON (Go's ``omitempty``); ``json`` makes
+    the object where its keys are not the field names.
     """
 
-    __slots__ = ("_get", "_hidden", "_missing", "html", "names", "type_name")
+    __slots__ = ("_get", "_hidden", "_json", "_missing", "html", "names", "type_name")
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Record:
         *,
         hidden: Collection[str] = (),
         html: bool = False,
+        json: Callable[[], dict[str, Any]] | None = None,
         missing: str = "can't evaluate field {name} in type {type}",
     ) -> None:
         self.type_name = type_name
@@ -75,6 +77,7 @@ class Record:
         self.html = html
         self._get = get
         self._hidden = hidden
+        self._json = json or self.to_dict
         self._missing = missing
 
     @classmethod
@@ -99,6 +102,10 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Every field that is not hidden, in order."""
         return {name: self._get(name) for name in self.names}
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object."""
+        return self._json()
 
 
 def type_name(value: object) -> str:
@@ -219,7 +226,7 @@ def go_json(value: object, *, html: bool = False, indent: str | None = None) -> 
 
 def _plain(value: object) -> object:
     if isinstance(value, Record):
-        return value.to_dict()
+        return value.to_json()
     return list(value) if isinstance(value, tuple) else str(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from onggi.cli.gofmt import go_json
+from onggi.cli.gofmt import Record, go_json
 from onggi.cli.session import Session
 from onggi.cli.units import bytes_size
 
@@ -21,7 +21,9 @@ def run(session: Session) -> int:
     elif format:
         from onggi.cli.template import compile_template
 
-        session.out.write(compile_template(format)(fields) + "\n")
+        fields["RegistryConfig"] = Record.of("registry.ServiceConfig", fields["RegistryConfig"])
+        record = Record("system.dockerInfo", list(fields), fields.__getitem__)
+        session.out.write(compile_template(format)(record) + "\n")
     else:
         session.out.write("".join(f"{line}\n" for line in _lines(fields)))
     return 0

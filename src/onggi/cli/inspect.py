@@ -57,7 +57,8 @@ def run_any(session: Session) -> int:
 
 
 def _run(session: Session, find: Callable[[str], dict[str, Any]]) -> int:
-    execute = _template(session.flag("format"))
+    format = session.flag("format")
+    execute = None if format in ("", "json") else compile_template(format)
     found: list[dict[str, Any]] = []
     errors: list[Exception] = []
     for name in session.arguments:
@@ -67,35 +68,28 @@ def _run(session: Session, find: Callable[[str], dict[str, Any]]) -> int:
             raise
         except OnggiError as error:
             errors.append(error)
-    if execute is None:
-        session.write_json(found)
-    else:
+    if execute is not None:
         _write_each(session, execute, found)
+    elif format == "json":
+        session.out.write(go_json(found) + "\n")
+    else:
+        session.write_json(found)
     session.out.flush()
     for failure in errors:
         session.report(failure)
     return int(bool(errors))
 
 
-def _template(format: str) -> Callable[[dict[str, Any]], str] | None:
-    if format == "":
-        return None
-    if format == "json":
-        return go_json
-    execute = compile_template(format)
-    return lambda document: execute(image_record(document))
-
-
-def _write_each(
-    session: Session, execute: Callable[[dict[str, Any]], str], found: list[dict[str, Any]]
-) -> None:
+def _write_each(session: Session, execute: Callable[[Record], str], found: list[dict[str, Any]]) -> None:
     for document in found:
         try:
-            session.out.write(execute(document) + "\n")
+            session.out.write(execute(image_record(document)) + "\n")
         except TemplateError:
             # Docker ends the line it began before it tells what is wrong.
             session.out.write("\n")
             raise
+    if not found:
+        session.out.write("\n")
 
 
 def image_record(document: Mapping[str, Any]) -> Record:

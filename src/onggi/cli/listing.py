@@ -7,9 +7,12 @@ has, and how it is computed. Only fields that the output needs are computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onggi.cli.columns import align, table
+
+if TYPE_CHECKING:
+    from onggi.cli.gofmt import Record
 
 __all__ = ["Listing"]
 
@@ -55,10 +58,16 @@ class Listing:
     def _json(self, item: Any) -> str:
         from onggi.cli.gofmt import go_json
 
-        return go_json({name: self.fields[name][1](item) for name in sorted(self.fields)}, html=True)
+        return go_json(self.record(item))
+
+    def record(self, item: Any) -> Record:
+        """The item as templates see it."""
+        from onggi.cli.gofmt import Record
+
+        names = sorted(self.fields)
+        return Record(self.type_name, names, lambda name: self.fields[name][1](item), html=True)
 
     def _template(self, items: Iterable[Any], format: str) -> str:
-        from onggi.cli.gofmt import Record
         from onggi.cli.template import compile_template
         from onggi.cli.template_functions import HEADER_FUNCTIONS
 
@@ -67,12 +76,7 @@ class Listing:
         for word, character in _ESCAPES:
             source = source.replace(word, character)
         execute = compile_template(source)
-        names = sorted(self.fields)
-
-        def record(item: Any) -> Record:
-            return Record(self.type_name, names, lambda name: self.fields[name][1](item), html=True)
-
-        lines = "".join(execute(record(item)) + "\n" for item in items)
+        lines = "".join(execute(self.record(item)) + "\n" for item in items)
         if not tabular:
             return lines
         headers = {name: header for name, (header, _) in self.fields.items()}

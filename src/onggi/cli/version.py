@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onggi.cli.gofmt import go_json
+from onggi.cli.gofmt import Record, go_json
 from onggi.cli.session import Session
 
 __all__ = ["run"]
@@ -25,7 +25,9 @@ def run(session: Session) -> int:
     elif format:
         from onggi.cli.template import compile_template
 
-        session.out.write(compile_template(format)(document) + "\n")
+        parts = {name: Record.of(f"system.{name}", part) for name, part in document.items()}
+        record = Record("system.versionInfo", list(parts), parts.__getitem__)
+        session.out.write(compile_template(format)(record) + "\n")
     else:
         values = {**engine, "": f"{engine['Os']}/{engine['Arch']}"}
         lines = "".join(f" {label + ':':<18} {values[name]}\n" for label, name in _LINES)
