@@ -13,9 +13,12 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from demo.content import write_content
 
 from onggi.hub.layout import OCILayout
+from onggi.hub.server import serving
 from onggi.oci.media_types import OCI_MANIFEST
+from tests.peers.daemon import Daemon
 from tests.peers.images import Layout
 from tests.peers.registries import Registry, TokenServer
 from tests.peers.tools import MakeFileSystem, Tool
@@ -81,6 +84,24 @@ def test_a_token_ends(token_registry: Registry, token_server: TokenServer, autho
     token_server.expires_in = -120  # the registry allows for a minute between clocks
     token = token_server.token("u", ["repository:private/image:pull"])
     assert fetch(token_registry.url + MANIFEST, authority, Authorization=f"Bearer {token}")[0] == 401
+
+
+@pytest.mark.dockerd
+@pytest.mark.xdist_group("dockerd")
+def test_dockerd_pulls_from_our_registry_runs_and_is_gone(tmp_path: Path) -> None:
+    content = write_content(tmp_path / "layout")
+    work = tmp_path / "work"
+    with (
+        serving(OCILayout(content.directory)) as mirror,
+        Daemon(tmp_path / "docker", work, mirror=mirror) as dockerd,
+    ):
+        assert f"Digest: {content.index}\n" in dockerd.output("pull", "nginx:latest")
+        assert dockerd.output("images", "-q", "--no-trunc").strip() == content.image_id
+        shown = dockerd.output("run", "--rm", "--network", "none", "nginx", "/usr/sbin/nginx")
+        assert shown == "Served by a few instructions made by hand.\n"
+        pid = int((work / "d.pid").read_text())
+    assert not Path(f"/proc/{pid}").exists()
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
 
 
 def test_a_small_file_system_gets_full(ext4_loop: MakeFileSystem) -> None:
