@@ -1,77 +1,59 @@
 """The configuration: one frozen object, defaults < daemon.json < environment < flags.
 
-The only place that reads ``os.environ``. ``daemon.json`` has Docker's keys; those that mean
-nothing to this engine are accepted, unknown ones are an error.
+The only place that reads ``os.environ``. ``daemon.json`` is an object with dockerd's keys, so
+that one file serves both::
+
+    { "data-root": "/srv/images", "registry-mirrors": ["https://mirror.example"],
+      "proxies": { "https-proxy": "http://proxy:3128" }, "log-driver": "local" }
+
+dockerd's keys that mean nothing to this engine are accepted, unknown ones are an error, as
+are values of the wrong type. Every setting also has an environment variable, ``ONGGI_`` and
+the name of the field in capitals; lists are separated by commas there.
+
+Proxies alone follow dockerd's order: what ``daemon.json`` says wins over ``HTTPS_PROXY`` and
+friends, which concern every program.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from onggi.errors import InvalidArgument
 
-__all__ = ["Config", "ConfigError"]
+TYPE_CHECKING = False  # typing is not needed at run time, and this module is on every start-up path
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+__all__ = ["DEFAULT_CONFIG_FILE", "Config", "ConfigError", "insecure_registry", "mirror_url"]
 
 DEFAULT_CONFIG_FILE = "/etc/onggi/daemon.json"
-
-# daemon.json key → field, for the keys whose value is taken as it is (after a type check).
-_KEYS: dict[str, tuple[str, type]] = {
-    "data-root": ("data_root", str),
-    "exec-root": ("exec_root", str),
-    "storage-driver": ("storage_driver", str),
-    "storage-opts": ("storage_opts", list),
-    "registry-mirrors": ("registry_mirrors", list),
-    "registry-mirrors-for": ("registries", dict),
-    "insecure-registries": ("insecure_registries", list),
-    "max-concurrent-downloads": ("max_concurrent_downloads", int),
-    "max-concurrent-uploads": ("max_concurrent_uploads", int),
-    "max-download-attempts": ("max_download_attempts", int),
-    "limit-rate": ("limit_rate_bytes_per_s", int),
-    "stall-timeout": ("stall_timeout_s", int),
-    "parallel-range-min-bytes": ("parallel_range_min_bytes", int),
-    "labels": ("labels", list),
-    "debug": ("debug", bool),
-    "compat": ("compat", str),
-    "http-proxy": ("http_proxy", str),
-    "https-proxy": ("https_proxy", str),
-    "no-proxy": ("no_proxy", str),
-}
-# dockerd's other keys (20.10 … 28): accepted, since a shared daemon.json is the point.
-_DOCKER_ONLY = frozenset(
-    """
-    allow-direct-routing allow-nondistributable-artifacts api-cors-header authorization-plugins bip
-    bridge bridge-accept-fwmark builder cdi-spec-dirs cgroup-parent cluster-advertise cluster-store
-    cluster-store-opts config containerd containerd-namespace containerd-plugins-namespace cpu-rt-period
-    cpu-rt-runtime cri-containerd data-root default-address-pools default-cgroupns-mode default-gateway
-    default-gateway-v6 default-ipc-mode default-network-opts default-runtime default-shm-size default-
-    ulimits deprecated-key-path dns dns-opts dns-search exec-opts exec-root experimental features fixed-
-    cidr fixed-cidr-v6 graph group host-gateway-ip host-gateway-ips hosts icc init init-path ip ip-
-    forward ip-forward-no-drop ip-masq ip6tables iptables ipv6 isolation live-restore log-driver log-
-    format log-level log-opts max-download-attempts metrics-addr min-api-version mtu network-control-
-    plane-mtu no-new-privileges node-generic-resources oom-score-adjust pidfile proxies raw-logs
-    registry-mirrors rootless runtimes seccomp-profile selinux-enabled shutdown-timeout swarm-default-
-    advertise-addr tls tlscacert tlscert tlskey tlsverify userland-proxy userland-proxy-path userns-
-    remap validate firewall-backend
-    """.split()  # noqa: SIM905
-)
-# environment variable → field
-_ENVIRONMENT = {
-    "ONGGI_DATA_ROOT": "data_root",
-    "ONGGI_EXEC_ROOT": "exec_root",
-    "ONGGI_STORAGE_DRIVER": "storage_driver",
-    "ONGGI_COMPAT": "compat",
-    "ONGGI_DEBUG": "debug",
-    "DOCKER_CONFIG": "docker_config_dir",
-    "DOCKER_DEFAULT_PLATFORM": "default_platform",
-}
 _COMPAT = ("28", "20.10")
+# What strconv.ParseBool takes, which reads dockerd's flags.
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+_FALSE = ("0", "f", "F", "FALSE", "false", "False")
+
+# dockerd's other keys (20.10 … 29).
+_DOCKER_KEYS = """
+    allow-direct-routing allow-nondistributable-artifacts api-cors-header authorization-plugins bip bip6
+    bridge bridge-accept-fwmark builder cdi-spec-dirs cgroup-parent cluster-advertise cluster-store
+    cluster-store-opts containerd containerd-namespace containerd-plugin-namespace
+    containerd-plugins-namespace cpu-rt-period cpu-rt-runtime cri-containerd default-address-pools
+    default-cgroupns-mode default-gateway default-gateway-v6 default-ipc-mode default-network-opts
+    default-runtime default-shm-size default-ulimits deprecated-key-path dns dns-opts dns-search
+    exec-opts experimental features firewall-backend fixed-cidr fixed-cidr-v6 group host-gateway-ip
+    host-gateway-ips hosts icc init init-path ip ip-forward ip-forward-no-drop ip-masq ip6tables
+    iptables ipv6 live-restore log-driver log-format log-level log-opts metrics-addr min-api-version mtu
+    network-control-plane-mtu network-diagnostic-port no-new-privileges node-generic-resources nri-opts
+    oom-score-adjust pidfile raw-logs rootless runtimes seccomp-profile selinux-enabled shutdown-timeout
+    swarm-default-advertise-addr swarm-raft-election-tick swarm-raft-heartbeat-tick tls tlscacert
+    tlscert tlskey tlsverify userland-proxy userland-proxy-path userns-remap
+"""
+_DOCKER_ONLY = frozenset(_DOCKER_KEYS.split())
 
 
 class ConfigError(InvalidArgument):
@@ -80,7 +62,14 @@ class ConfigError(InvalidArgument):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Every setting of an engine. Sizes in bytes, times in seconds."""
+    """Every setting of an engine. Sizes in bytes, times in seconds; paths are absolute.
+
+    ``storage_driver`` empty means: the one the data root has, else the best of this host.
+    ``registry_mirrors`` are docker.io's, ``registries`` maps any registry's host to its own;
+    each URL ends in one slash. ``insecure_registries`` are ``host[:port]`` or networks in
+    CIDR notation; loopback is insecure without being listed. ``certs_dirs`` are searched in
+    order for ``<host[:port]>/``. ``default_platform`` is text as of ``--platform``.
+    """
 
     data_root: Path = Path("/var/lib/onggi")
     exec_root: Path = Path("/run/onggi")
@@ -118,187 +107,333 @@ class Config:
         environ = os.environ if environ is None else environ
         flags = {name: value for name, value in (flags or {}).items() if value is not None}
         named = flags.get("config_file") or environ.get("ONGGI_CONFIG")
-        path = Path(str(named or DEFAULT_CONFIG_FILE))
-        settings: dict[str, Any] = _proxies_of(environ)
-        settings["docker_config_dir"] = os.path.join(environ.get("HOME") or "/root", ".docker")
-        settings |= _read_file(path, required=named is not None)
-        settings |= {name: environ[key] for key, name in _ENVIRONMENT.items() if environ.get(key)}
-        settings |= flags
-        settings["config_file"] = path
-        return cls(**_convert(settings))
+        path = _path(named or DEFAULT_CONFIG_FILE)
+        settings: dict[str, Any] = {"config_file": path}
+        settings |= _from_docker_environment(environ)
+        settings |= _from_file(path, required=bool(named))
+        settings |= _from_environment(environ)
+        settings |= _from_flags(flags)
+        return cls(**settings)
 
 
-def _proxies_of(environ: Mapping[str, str]) -> dict[str, Any]:
-    """HTTP_PROXY and friends; upper case wins, as with Go."""
-    found: dict[str, Any] = {}
-    for name in ("http_proxy", "https_proxy", "no_proxy"):
-        value = environ.get(name.upper()) or environ.get(name)
-        # In a CGI program HTTP_PROXY comes from the request (httpoxy, CVE-2016-5386).
-        if value and not (name == "http_proxy" and "REQUEST_METHOD" in environ):
-            found[name] = value
-    return found
+# --- values: what is accepted for a setting; each raises ValueError(reason[, hint]) -------------
 
 
-def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        if required:
-            raise ConfigError(
-                f"read {path}: no such file or directory", hint="check --config-file and ONGGI_CONFIG"
-            ) from None
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"read {path}: {error}") from error
-    try:
-        document = json.loads(text) if text.strip() else {}
-    except ValueError as error:
-        raise ConfigError(
-            f"unable to configure Onggi with file {path}: {error}", hint="it must be JSON"
-        ) from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"unable to configure Onggi with file {path}: not a JSON object")
-    return _from_document(document, path)
-
-
-def _from_document(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    unknown = [key for key in document if key not in _KEYS and key not in _DOCKER_ONLY]
-    if unknown:
-        raise ConfigError(
-            f"unable to configure Onggi with file {path}: the following directives don't match any "
-            f"configuration option: {', '.join(sorted(unknown))}",
-            hint=f"correct or remove them in {path}",
-        )
-    proxies = document.get("proxies")
-    entries = {**document, **(proxies if isinstance(proxies, dict) else {})}
-    for key, value in entries.items():
-        if key in _KEYS and value is not None:
-            name, kind = _KEYS[key]
-            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-                raise ConfigError(
-                    f"unable to configure Onggi with file {path}: {key} must be {_KIND_NAMES[kind]}"
-                )
-            settings[name] = value
-    return settings
-
-
-_KIND_NAMES = {
-    str: "a string",
-    list: "a list",
-    dict: "an object",
-    int: "a whole number",
-    bool: "true or false",
-}
-
-
-def _convert(settings: Mapping[str, Any]) -> dict[str, Any]:
-    known = {item.name for item in fields(Config)}
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise ConfigError(f"unknown setting: {', '.join(unknown)}")
-    return {name: _CONVERTERS.get(name, _same)(name, value) for name, value in settings.items()}
-
-
-def _same(name: str, value: Any) -> Any:
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
     return value
 
 
-def _path(name: str, value: Any) -> Path:
-    if not str(value):
-        raise ConfigError(f"{name.replace('_', '-')} must not be empty")
+def _path(value: object) -> Path:
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise ValueError("must be the name of a file or directory")
     return Path(os.path.abspath(value))
 
 
-def _paths(name: str, value: Any) -> tuple[Path, ...]:
-    return tuple(_path(name, item) for item in value)
+def _items(value: object) -> list[object]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list")
+    return list(value)
 
 
-def _strings(name: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f"{name.replace('_', '-')} must be a list of strings")
-    return tuple(value)
+def _paths(value: object) -> tuple[Path, ...]:
+    return tuple(_path(item) for item in _items(value))
 
 
-def _positive(name: str, value: Any) -> int:
-    number = int(value)
-    if number <= 0:
-        raise ConfigError(f"invalid {name.replace('_', ' ')}: {value}", hint="it must be greater than 0")
-    return number
+def _texts(value: object) -> tuple[str, ...]:
+    items = _items(value)
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError("must be a list of strings")
+    return tuple(str(item) for item in items)
 
 
-def _boolean(name: str, value: Any) -> bool:
-    if isinstance(value, str):
-        return value.lower() not in ("", "0", "false", "no")
-    return bool(value)
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
 
 
-def _compat(name: str, value: Any) -> str:
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("must be a whole number")
+    if value < 0:
+        raise ValueError(f"must not be negative: {value}")
+    return value
+
+
+def _positive(value: object) -> int:
+    count = _count(value)
+    if count == 0:
+        raise ValueError("must be greater than 0")
+    return count
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise ValueError("must be a number of seconds greater than 0")
+    return float(value)
+
+
+def _compat(value: object) -> str:
     if value not in _COMPAT:
-        raise ConfigError(f"invalid compat {value!r}", hint=f"one of {', '.join(_COMPAT)}")
+        raise ValueError(f"must be one of {', '.join(_COMPAT)}: {value!r}")
     return str(value)
 
 
-def _mirrors(name: str, value: Any) -> tuple[str, ...]:
-    return tuple(mirror_url(item) for item in _strings(name, value))
+def _labels(value: object) -> tuple[str, ...]:
+    """``key=value`` each; the same twice is one, one key with two values an error, as in dockerd."""
+    known: dict[str, str] = {}
+    for label in _texts(value):
+        key, equals, text = label.partition("=")
+        if not equals:
+            raise ValueError(f"bad attribute format: {label}", "write it as key=value")
+        if known.setdefault(key, text) != text:
+            raise ValueError(f"conflict labels for {key}={text} and {key}={known[key]}")
+    return tuple(f"{key}={text}" for key, text in known.items())
 
 
-def _mirror_map(name: str, value: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    return {host: tuple(mirror_url(item) for item in mirrors) for host, mirrors in value.items()}
+def _mirrors(value: object) -> tuple[str, ...]:
+    return _unique(mirror_url(text) for text in _texts(value))
+
+
+def _mirrors_by_registry(value: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, dict):
+        raise ValueError("must be an object: registry → list of mirrors")
+    return {_registry(host): _mirrors(mirrors) for host, mirrors in value.items()}
+
+
+def _registry(host: object) -> str:
+    if not isinstance(host, str) or not _is_host_and_port(host):
+        raise ValueError(f'invalid host "{host}"', "name a registry as references do: host[:port]")
+    return "docker.io" if host == "index.docker.io" else host
+
+
+def _insecure(value: object) -> tuple[str, ...]:
+    return _unique(insecure_registry(text) for text in _texts(value))
+
+
+def _unique(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
 
 
 def mirror_url(text: str) -> str:
-    """Check a mirror as dockerd does; exactly one trailing slash. Raises ConfigError."""
-    match = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(.*)", text)
-    if match is None or not match[2]:
-        raise ConfigError(f'invalid mirror: "{text}" is not a valid URI', hint="e.g. https://mirror.example")
-    scheme, authority, path, rest = match.groups()
-    if scheme not in ("http", "https"):
-        raise ConfigError(
-            f'invalid mirror: unsupported scheme "{scheme}" in "{text}"', hint="use http or https"
+    """Check a mirror as dockerd does and end it in one slash. Raises ValueError(reason, hint)."""
+    hint = "e.g. https://mirror.example"
+    scheme, separator, rest = text.partition("://")
+    if not separator or not scheme:
+        raise ValueError(
+            f"invalid mirror: no scheme specified for \"{text}\": must use either 'https://' or 'http://'",
+            hint,
         )
-    if rest:
-        raise ConfigError(f'invalid mirror: query or fragment at end of the URI "{text}"')
-    if "@" in authority:
-        raise ConfigError("invalid mirror: username/password not allowed in URI", hint="use onggi login")
-    return f"{scheme}://{authority}{path.rstrip('/')}/"
-
-
-def _insecure(name: str, value: Any) -> tuple[str, ...]:
-    return tuple(insecure_registry(item) for item in _strings(name, value))
+    match = re.fullmatch(r"([^/?#]*)([^?#]*)([?#].*)?", rest)
+    if match is None or not text.isprintable() or " " in text or not match[1]:
+        raise ValueError(f'invalid mirror: "{text}" is not a valid URI', hint)
+    authority, path, extra = match.groups()
+    if scheme.lower() not in ("http", "https"):
+        raise ValueError(
+            f'invalid mirror: unsupported scheme "{scheme}" in "{text}": '
+            "must use either 'https://' or 'http://'",
+            hint,
+        )
+    if extra:
+        raise ValueError(f'invalid mirror: query or fragment at end of the URI "{text}"', hint)
+    user, at, host = authority.rpartition("@")
+    if at:
+        masked = f"{scheme}://{user.partition(':')[0]}:xxxxx@{host}{path}"
+        raise ValueError(
+            f'invalid mirror: username/password not allowed in URI "{masked}"',
+            "log in to the mirror instead: onggi login",
+        )
+    if not _is_host_and_port(host):
+        raise ValueError(f'invalid mirror: "{text}" is not a valid URI', hint)
+    return f"{scheme.lower()}://{host}{path.rstrip('/')}/"
 
 
 def insecure_registry(text: str) -> str:
-    """Check ``host[:port]`` or a CIDR; http:// and https:// in front are dropped. Raises ConfigError."""
-    host = re.sub(r"^https?://", "", text)
-    if "://" in host:
-        raise ConfigError(f"insecure registry {text} should not contain '://'")
-    if re.fullmatch(r"[0-9a-fA-F:.]+/[0-9]+", host):
-        try:
-            return str(ipaddress.ip_network(host, strict=False))
-        except ValueError as error:
-            raise ConfigError(f"insecure registry {text} is not valid: {error}") from error
-    if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", host) or host.startswith("-"):
-        raise ConfigError(f'insecure registry {text} is not valid: invalid host "{host}"')
-    return host
+    """Check ``host[:port]`` or a network in CIDR notation, as dockerd does.
+
+    ``http://`` and ``https://`` in front are dropped; a network is returned with its host
+    bits cleared. Raises ValueError(reason, hint).
+    """
+    hint = "list it as host[:port], or as a network like 10.0.0.0/8"
+    if text.startswith("-") or text.endswith("-"):
+        raise ValueError(f"invalid index name ({text}). Cannot begin or end with a hyphen", hint)
+    scheme, separator, host = text.rpartition("://")
+    if separator and scheme.lower() not in ("http", "https"):
+        raise ValueError(f"insecure registry {text} should not contain '://'", hint)
+    network = _network(host)
+    if network is None and not _is_host_and_port(host):
+        raise ValueError(f'insecure registry {text} is not valid: invalid host "{host}"', hint)
+    return network or host
 
 
-_CONVERTERS: dict[str, Callable[[str, Any], Any]] = {
-    "data_root": _path,
-    "exec_root": _path,
-    "config_file": _path,
-    "docker_config_dir": _path,
-    "certs_dirs": _paths,
-    "storage_opts": _strings,
-    "labels": _strings,
-    "registry_mirrors": _mirrors,
-    "registries": _mirror_map,
-    "insecure_registries": _insecure,
-    "max_concurrent_downloads": _positive,
-    "max_concurrent_uploads": _positive,
-    "max_download_attempts": _positive,
-    "limit_rate_bytes_per_s": _positive,
-    "parallel_range_min_bytes": _positive,
-    "debug": _boolean,
-    "compat": _compat,
+def _network(text: str) -> str | None:
+    """The network of a CIDR notation, or None when it is none."""
+    if not re.fullmatch(r"[0-9a-fA-F:.]+/[0-9]{1,3}", text):
+        return None
+    import ipaddress  # only those who list networks pay for it
+
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return None
+
+
+def _is_host_and_port(text: str) -> bool:
+    """``host[:port]``: a host name, an IPv4 address, or an IPv6 address in brackets (bare without port)."""
+    match = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]+(?:[.-]+[A-Za-z0-9]+)*)(?::([0-9]{1,5}))?", text)
+    if match is None:
+        return re.fullmatch(r"(?=.*:.*:)[0-9a-fA-F:.]+", text) is not None
+    return match[1] is None or int(match[1]) <= 65535
+
+
+# --- sources -------------------------------------------------------------------------------------
+
+# field: (key in daemon.json or "", what is accepted)
+_SETTINGS: dict[str, tuple[str, Callable[[object], object]]] = {
+    "data_root": ("data-root", _path),
+    "exec_root": ("exec-root", _path),
+    "config_file": ("", _path),
+    "storage_driver": ("storage-driver", _text),
+    "storage_opts": ("storage-opts", _texts),
+    "registry_mirrors": ("registry-mirrors", _mirrors),
+    "registries": ("registry-mirrors-for", _mirrors_by_registry),
+    "insecure_registries": ("insecure-registries", _insecure),
+    "max_concurrent_downloads": ("max-concurrent-downloads", _count),
+    "max_concurrent_uploads": ("max-concurrent-uploads", _count),
+    "max_download_attempts": ("max-download-attempts", _count),
+    "limit_rate_bytes_per_s": ("limit-rate", _count),
+    "stall_timeout_s": ("stall-timeout", _seconds),
+    "parallel_range_min_bytes": ("parallel-range-min-bytes", _positive),
+    "certs_dirs": ("certs-dirs", _paths),
+    "docker_config_dir": ("", _path),
+    "http_proxy": ("http-proxy", _text),
+    "https_proxy": ("https-proxy", _text),
+    "no_proxy": ("no-proxy", _text),
+    "labels": ("labels", _labels),
+    "debug": ("debug", _boolean),
+    "compat": ("compat", _compat),
+    "default_platform": ("", _text),
 }
+_FIELD_OF_KEY = {key: name for name, (key, _) in _SETTINGS.items() if key}
+# Settings for which 0 stands for the default, as in dockerd.
+_ZERO_IS_DEFAULT = frozenset(
+    ("max_concurrent_downloads", "max_concurrent_uploads", "max_download_attempts", "limit_rate_bytes_per_s")
+)
+
+
+def _from_docker_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What the variables of Docker and of every HTTP client say."""
+    settings: dict[str, Any] = {}
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        # Capitals win, as in Go.
+        value = environ.get(name.upper()) or environ.get(name)
+        # In a CGI program HTTP_PROXY comes from a header of the request (httpoxy, CVE-2016-5386).
+        if value and not (name == "http_proxy" and "REQUEST_METHOD" in environ):
+            settings[name] = value
+    home = environ.get("HOME") or "/root"
+    settings["docker_config_dir"] = _path(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"))
+    if environ.get("DOCKER_DEFAULT_PLATFORM"):
+        settings["default_platform"] = environ["DOCKER_DEFAULT_PLATFORM"]
+    return settings
+
+
+def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
+    where = f"unable to configure Onggi with file {path}"
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        if not required:
+            return {}
+        raise ConfigError(f"{where}: no such file", hint="check --config-file and ONGGI_CONFIG") from error
+    except OSError as error:
+        raise ConfigError(f"{where}: {error.strerror}") from error
+    document = _parse(raw, where)
+    keys = _known_keys(document, where, path)
+    return _checked(((_FIELD_OF_KEY[key], key, value) for key, value in keys.items()), f"{where}: ")
+
+
+def _parse(raw: bytes, where: str) -> dict[str, Any]:
+    # dockerd reads a byte order mark too: editors of Windows write one.
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = raw.decode(encoding)
+        document = json.loads(text) if text.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: {error}", hint="it must be JSON") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{where}: it is not a JSON object")
+    return document
+
+
+def _known_keys(document: dict[str, Any], where: str, path: Path) -> dict[str, Any]:
+    """The keys that are settings of ours, those inside ``proxies`` included."""
+    proxies = document.get("proxies")
+    if proxies is not None and not isinstance(proxies, dict):
+        raise ConfigError(f"{where}: proxies must be an object")
+    entries = {key: value for key, value in document.items() if key != "proxies"} | (proxies or {})
+    unknown = [key for key in entries if key not in _FIELD_OF_KEY and key not in _DOCKER_ONLY]
+    if unknown:
+        raise ConfigError(
+            f"{where}: the following directives don't match any configuration option: "
+            f"{', '.join(sorted(unknown))}",
+            hint=_advice(unknown[0], path),
+        )
+    return {key: value for key, value in entries.items() if key in _FIELD_OF_KEY and value is not None}
+
+
+def _advice(key: str, path: Path) -> str:
+    import difflib  # on the way to an error only
+
+    close = difflib.get_close_matches(key, (*_FIELD_OF_KEY, *_DOCKER_ONLY), 1)
+    return f"did you mean {close[0]}?" if close else f"correct or remove it in {path}"
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, (_, accept) in _SETTINGS.items():
+        variable = f"ONGGI_{name.upper()}"
+        text = environ.get(variable)
+        if text and name != "config_file":
+            found |= _checked([(name, variable, _from_text(text, accept))], "")
+    return found
+
+
+def _from_text(text: str, accept: Callable[[object], object]) -> object:
+    """An environment variable's text as the type that ``accept`` takes; left alone if it does not fit."""
+    if accept in (_texts, _paths, _labels, _mirrors, _insecure):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    if accept is _boolean and text in (*_TRUE, *_FALSE):
+        return text in _TRUE
+    try:
+        if accept in (_count, _positive):
+            return int(text)
+        if accept is _seconds:
+            return float(text)
+        if accept is _mirrors_by_registry:
+            return json.loads(text)
+    except ValueError:
+        pass
+    return text
+
+
+def _from_flags(flags: Mapping[str, object]) -> dict[str, Any]:
+    unknown = sorted(name for name in flags if name not in _SETTINGS)
+    if unknown:
+        raise ConfigError(f"unknown setting: {', '.join(unknown)}")
+    return _checked(((name, name.replace("_", "-"), value) for name, value in flags.items()), "")
+
+
+def _checked(settings: Iterable[tuple[str, str, object]], where: str) -> dict[str, Any]:
+    """Accept or refuse (field, its name in this source, value). Raises ConfigError naming the source."""
+    result: dict[str, Any] = {}
+    for name, shown, value in settings:
+        try:
+            accepted = _SETTINGS[name][1](value)
+        except ValueError as error:
+            reason, *hint = error.args
+            raise ConfigError(f"{where}{shown}: {reason}", hint=hint[0] if hint else "") from error
+        if accepted != 0 or name not in _ZERO_IS_DEFAULT:
+            result[name] = accepted
+    return result

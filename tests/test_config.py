@@ -1,0 +1,493 @@
+"""The configuration: where settings come from, which win, and what is refused in which words."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onggi.config import DEFAULT_CONFIG_FILE, Config, ConfigError, insecure_registry, mirror_url
+
+
+@pytest.fixture
+def load(tmp_path: Path):
+    """Load ``document`` as daemon.json (text and bytes as they are), with flags and an environment."""
+
+    def _load(document: Any = None, environ: dict[str, str] | None = None, **flags: object) -> Config:
+        path = tmp_path / "daemon.json"
+        if isinstance(document, bytes):
+            path.write_bytes(document)
+        else:
+            path.write_text(document if isinstance(document, str) else json.dumps(document or {}))
+        return Config.load({"config_file": str(path), **flags}, environ or {})
+
+    return _load
+
+
+# --- sources ---------------------------------------------------------------------------------
+
+
+def test_defaults_are_those_of_the_class() -> None:
+    if Path(DEFAULT_CONFIG_FILE).exists():
+        pytest.fail(f"{DEFAULT_CONFIG_FILE} exists on the host of the tests")
+    assert Config.load({}, {}) == Config()
+
+
+def test_the_defaults(load) -> None:
+    config = load()
+    assert config.data_root == Path("/var/lib/onggi")
+    assert config.exec_root == Path("/run/onggi")
+    assert (config.max_concurrent_downloads, config.max_concurrent_uploads) == (3, 5)
+    assert config.max_download_attempts == 5
+    assert config.limit_rate_bytes_per_s is None
+    assert config.parallel_range_min_bytes == 64 << 20
+    assert [str(path) for path in config.certs_dirs] == ["/etc/onggi/certs.d", "/etc/docker/certs.d"]
+    assert config.compat == "28"
+
+
+def test_flags_win_over_environment_over_file_over_defaults(load) -> None:
+    document = {"data-root": "/file", "exec-root": "/file", "storage-driver": "file"}
+    environ = {"ONGGI_EXEC_ROOT": "/environment", "ONGGI_STORAGE_DRIVER": "environment"}
+    config = load(document, environ, storage_driver="flag")
+    assert str(config.data_root) == "/file"
+    assert str(config.exec_root) == "/environment"
+    assert config.storage_driver == "flag"
+    assert config.max_download_attempts == 5
+
+
+def test_a_flag_that_is_none_counts_as_absent(load) -> None:
+    assert str(load({"data-root": "/file"}, data_root=None).data_root) == "/file"
+
+
+def test_the_configuration_is_frozen(load) -> None:
+    with pytest.raises(FrozenInstanceError):
+        load().debug = True
+
+
+def test_the_default_file_may_be_missing_a_named_one_may_not(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.json"
+    for flags, environ in (({"config_file": missing}, {}), ({}, {"ONGGI_CONFIG": str(missing)})):
+        with pytest.raises(ConfigError) as caught:
+            Config.load(flags, environ)
+        assert str(caught.value) == f"unable to configure Onggi with file {missing}: no such file"
+        assert "ONGGI_CONFIG" in caught.value.hint
+
+
+def test_the_file_can_be_named_by_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    path.write_text('{"debug": true}')
+    config = Config.load({}, {"ONGGI_CONFIG": str(path)})
+    assert config.debug
+    assert config.config_file == path
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Is a directory"):
+        Config.load({"config_file": tmp_path}, {})
+
+
+def test_relative_paths_become_absolute(load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(data_root="root/../store").data_root == tmp_path / "store"
+
+
+# --- daemon.json -----------------------------------------------------------------------------
+
+
+def test_every_key_of_the_file(load) -> None:
+    config = load(
+        {
+            "data-root": "/d",
+            "exec-root": "/e",
+            "storage-driver": "overlay2",
+            "storage-opts": ["overlay2.size=1G"],
+            "registry-mirrors": ["https://m"],
+            "registry-mirrors-for": {"ghcr.io": ["http://g:5000/x"], "index.docker.io": []},
+            "insecure-registries": ["r:5000"],
+            "max-concurrent-downloads": 9,
+            "max-concurrent-uploads": 8,
+            "max-download-attempts": 7,
+            "limit-rate": 1000,
+            "stall-timeout": 1.5,
+            "parallel-range-min-bytes": 4096,
+            "certs-dirs": ["/c"],
+            "labels": ["a=b"],
+            "debug": True,
+            "compat": "20.10",
+            "proxies": {"http-proxy": "http://h", "https-proxy": "http://s", "no-proxy": "n"},
+        }
+    )
+    assert config == Config(
+        data_root=Path("/d"),
+        exec_root=Path("/e"),
+        config_file=config.config_file,
+        storage_driver="overlay2",
+        storage_opts=("overlay2.size=1G",),
+        registry_mirrors=("https://m/",),
+        registries={"ghcr.io": ("http://g:5000/x/",), "docker.io": ()},
+        insecure_registries=("r:5000",),
+        max_concurrent_downloads=9,
+        max_concurrent_uploads=8,
+        max_download_attempts=7,
+        limit_rate_bytes_per_s=1000,
+        stall_timeout_s=1.5,
+        parallel_range_min_bytes=4096,
+        certs_dirs=(Path("/c"),),
+        labels=("a=b",),
+        debug=True,
+        compat="20.10",
+        http_proxy="http://h",
+        https_proxy="http://s",
+        no_proxy="n",
+    )
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "{}", '\ufeff{"debug": false}', '{"debug": null}'])
+def test_a_file_that_says_nothing(load, text: str) -> None:
+    assert load(text.encode("utf-8")).debug is False
+
+
+@pytest.mark.parametrize(
+    "mark, encoding", [(codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")]
+)
+def test_a_file_in_utf_16_with_its_mark(load, mark: bytes, encoding: str) -> None:
+    assert load(mark + '{"debug": true}'.encode(encoding)).debug
+
+
+def test_keys_that_only_dockerd_knows_are_accepted(load) -> None:
+    document = {
+        "log-driver": "json-file",
+        "log-opts": {"max-size": "10m"},
+        "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 1, "Soft": 1}},
+        "fixed-cidr-v6": "fd00::/80",
+        "ip-forward": True,
+        "network-control-plane-mtu": 1400,
+        "swarm-default-advertise-addr": "eth0",
+        "userns-remap": "default",
+        "features": {"containerd-snapshotter": False},
+        "hosts": ["unix:///var/run/docker.sock"],
+        "live-restore": True,
+    }
+    config = load(document)
+    assert config == Config(config_file=config.config_file)
+
+
+@pytest.mark.parametrize(
+    "document, named",
+    [
+        ({"data-rot": "/x"}, "data-rot"),
+        ({"zz": 1, "aa": 2}, "aa, zz"),
+        ({"proxies": {"ftp-proxy": "x"}}, "ftp-proxy"),
+        ({"graph": "/x"}, "graph"),  # gone since 23.0; ignoring it would use another data root
+    ],
+)
+def test_unknown_keys_are_refused_in_dockerd_s_words(load, tmp_path: Path, document: Any, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(document)
+    assert str(caught.value) == (
+        f"unable to configure Onggi with file {tmp_path / 'daemon.json'}: "
+        f"the following directives don't match any configuration option: {named}"
+    )
+
+
+def test_an_unknown_key_gets_advice(load) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({"registry-mirror": ["https://m"]})
+    assert caught.value.hint == "did you mean registry-mirrors?"
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("[]", "it is not a JSON object"),
+        ("{", "Expecting property name"),
+        ('{"debug": true,}', "property name"),
+        ("[" * 100_000, "recursion"),
+        ('{"proxies": []}', "proxies must be an object"),
+        ('{"debug": "yes"}', "debug: must be true or false"),
+        ('{"debug": 1}', "debug: must be true or false"),
+        ('{"data-root": 1}', "data-root: must be the name of a file or directory"),
+        ('{"data-root": ""}', "data-root: must be the name of a file or directory"),
+        ('{"storage-driver": []}', "storage-driver: must be a string"),
+        ('{"storage-opts": "a"}', "storage-opts: must be a list"),
+        ('{"storage-opts": [1]}', "storage-opts: must be a list of strings"),
+        ('{"max-concurrent-downloads": "3"}', "max-concurrent-downloads: must be a whole number"),
+        ('{"max-concurrent-downloads": true}', "max-concurrent-downloads: must be a whole number"),
+        ('{"max-concurrent-downloads": 3.0}', "max-concurrent-downloads: must be a whole number"),
+        ('{"max-concurrent-downloads": -1}', "max-concurrent-downloads: must not be negative: -1"),
+        ('{"max-download-attempts": -1}', "max-download-attempts: must not be negative: -1"),
+        ('{"stall-timeout": 0}', "stall-timeout: must be a number of seconds greater than 0"),
+        ('{"stall-timeout": NaN}', "stall-timeout: must be a number of seconds greater than 0"),
+        ('{"parallel-range-min-bytes": 0}', "parallel-range-min-bytes: must be greater than 0"),
+        ('{"compat": "19"}', "compat: must be one of 28, 20.10: '19'"),
+        ('{"registry-mirrors-for": []}', "registry-mirrors-for: must be an object"),
+        ('{"registry-mirrors-for": {"a/b": []}}', 'registry-mirrors-for: invalid host "a/b"'),
+        ('{"registry-mirrors-for": {"a": ["b"]}}', "registry-mirrors-for: invalid mirror: no scheme"),
+        ('{"labels": ["a"]}', "labels: bad attribute format: a"),
+        ('{"labels": ["a=1", "a=2"]}', "labels: conflict labels for a=2 and a=1"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused_with_file_and_key(
+    load, tmp_path: Path, text: str, reason: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    message = str(caught.value)
+    assert message.startswith(f"unable to configure Onggi with file {tmp_path / 'daemon.json'}: ")
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_bytes_that_are_not_text_are_refused(load) -> None:
+    with pytest.raises(ConfigError, match="utf-8"):
+        load(b'{"data-root": "\xff"}')
+
+
+def test_zero_stands_for_the_default_as_in_dockerd(load) -> None:
+    document = {"max-concurrent-downloads": 0, "max-concurrent-uploads": 0, "max-download-attempts": 0}
+    config = load({**document, "limit-rate": 0})
+    assert config == Config(config_file=config.config_file)
+
+
+def test_equal_labels_are_one(load) -> None:
+    assert load({"labels": ["a=1", "b=", "a=1"]}).labels == ("a=1", "b=")
+
+
+# --- environment -----------------------------------------------------------------------------
+
+
+def test_every_setting_has_a_variable(load) -> None:
+    environ = {
+        "ONGGI_DATA_ROOT": "/d",
+        "ONGGI_EXEC_ROOT": "/e",
+        "ONGGI_STORAGE_DRIVER": "overlay2",
+        "ONGGI_STORAGE_OPTS": "a=1, b=2",
+        "ONGGI_REGISTRY_MIRRORS": "https://m,https://n/",
+        "ONGGI_REGISTRIES": '{"ghcr.io": ["https://g"]}',
+        "ONGGI_INSECURE_REGISTRIES": "r:5000,10.1.2.3/8",
+        "ONGGI_MAX_CONCURRENT_DOWNLOADS": "9",
+        "ONGGI_MAX_CONCURRENT_UPLOADS": "8",
+        "ONGGI_MAX_DOWNLOAD_ATTEMPTS": "7",
+        "ONGGI_LIMIT_RATE_BYTES_PER_S": "1000",
+        "ONGGI_STALL_TIMEOUT_S": "1.5",
+        "ONGGI_PARALLEL_RANGE_MIN_BYTES": "4096",
+        "ONGGI_CERTS_DIRS": "/c,/d",
+        "ONGGI_DOCKER_CONFIG_DIR": "/k",
+        "ONGGI_HTTP_PROXY": "http://h",
+        "ONGGI_HTTPS_PROXY": "http://s",
+        "ONGGI_NO_PROXY": "n",
+        "ONGGI_LABELS": "a=b",
+        "ONGGI_DEBUG": "1",
+        "ONGGI_COMPAT": "20.10",
+        "ONGGI_DEFAULT_PLATFORM": "linux/arm64",
+    }
+    config = load(None, environ)
+    assert config == Config(
+        data_root=Path("/d"),
+        exec_root=Path("/e"),
+        config_file=config.config_file,
+        storage_driver="overlay2",
+        storage_opts=("a=1", "b=2"),
+        registry_mirrors=("https://m/", "https://n/"),
+        registries={"ghcr.io": ("https://g/",)},
+        insecure_registries=("r:5000", "10.0.0.0/8"),
+        max_concurrent_downloads=9,
+        max_concurrent_uploads=8,
+        max_download_attempts=7,
+        limit_rate_bytes_per_s=1000,
+        stall_timeout_s=1.5,
+        parallel_range_min_bytes=4096,
+        certs_dirs=(Path("/c"), Path("/d")),
+        docker_config_dir=Path("/k"),
+        http_proxy="http://h",
+        https_proxy="http://s",
+        no_proxy="n",
+        labels=("a=b",),
+        debug=True,
+        compat="20.10",
+        default_platform="linux/arm64",
+    )
+    covered = {f"ONGGI_{item.name.upper()}" for item in fields(Config)} - {"ONGGI_CONFIG_FILE"}
+    assert covered == set(environ)
+
+
+@pytest.mark.parametrize(
+    "text, expected", [("true", True), ("T", True), ("0", False), ("False", False), ("", False)]
+)
+def test_truth_in_the_environment(load, text: str, expected: bool) -> None:
+    assert load(None, {"ONGGI_DEBUG": text}).debug is expected
+
+
+@pytest.mark.parametrize(
+    "variable, text, reason",
+    [
+        ("ONGGI_DEBUG", "yes", "must be true or false"),
+        ("ONGGI_MAX_DOWNLOAD_ATTEMPTS", "many", "must be a whole number"),
+        ("ONGGI_STALL_TIMEOUT_S", "inf", "must be a number of seconds greater than 0"),
+        ("ONGGI_STALL_TIMEOUT_S", "soon", "must be a number of seconds greater than 0"),
+        ("ONGGI_REGISTRIES", "{", "must be an object: registry → list of mirrors"),
+        ("ONGGI_COMPAT", "29", "must be one of 28, 20.10: '29'"),
+    ],
+)
+def test_variables_that_do_not_fit_are_refused_by_name(load, variable: str, text: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {variable: text})
+    assert str(caught.value) == f"{variable}: {reason}"
+
+
+def test_docker_s_own_variables(load) -> None:
+    config = load(None, {"DOCKER_CONFIG": "/k", "DOCKER_DEFAULT_PLATFORM": "linux/s390x", "HOME": "/h"})
+    assert str(config.docker_config_dir) == "/k"
+    assert config.default_platform == "linux/s390x"
+
+
+def test_credentials_lie_in_the_home_directory(load) -> None:
+    assert str(load(None, {"HOME": "/home/o"}).docker_config_dir) == "/home/o/.docker"
+    assert str(load(None, {}).docker_config_dir) == "/root/.docker"
+
+
+def test_proxies_of_the_file_win_over_those_of_every_program(load) -> None:
+    environ = {"HTTPS_PROXY": "http://upper", "https_proxy": "http://lower", "no_proxy": "localhost"}
+    assert load(None, environ).https_proxy == "http://upper"
+    config = load({"proxies": {"https-proxy": "http://file"}}, environ)
+    assert config.https_proxy == "http://file"
+    assert config.no_proxy == "localhost"
+
+
+def test_a_cgi_request_cannot_set_the_proxy(load) -> None:
+    environ = {"HTTP_PROXY": "http://evil", "HTTPS_PROXY": "http://good", "REQUEST_METHOD": "GET"}
+    config = load(None, environ)
+    assert (config.http_proxy, config.https_proxy) == ("", "http://good")
+
+
+# --- flags -----------------------------------------------------------------------------------
+
+
+def test_unknown_settings_of_a_caller(load) -> None:
+    with pytest.raises(ConfigError, match="unknown setting: colour"):
+        load(colour="blue")
+
+
+def test_flags_are_checked_like_the_rest(load) -> None:
+    with pytest.raises(ConfigError, match=r"^max-download-attempts: must be a whole number$"):
+        load(max_download_attempts="many")
+    with pytest.raises(ConfigError, match=r"^registry-mirrors: invalid mirror"):
+        load(registry_mirrors=["ftp://m"])
+    assert load(registry_mirrors=("http://m",), debug=True, data_root=Path("/d")).registry_mirrors == (
+        "http://m/",
+    )
+
+
+# --- mirrors and insecure registries (docker-engine §2.2) -----------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, url",
+    [
+        ("http://mirror-1.example.com", "http://mirror-1.example.com/"),
+        ("http://mirror-1.example.com/", "http://mirror-1.example.com/"),
+        ("https://mirror-1.example.com//", "https://mirror-1.example.com/"),
+        ("HTTPS://mirror-1.example.com", "https://mirror-1.example.com/"),
+        ("http://localhost:5000", "http://localhost:5000/"),
+        ("http://127.0.0.1:5000/v1", "http://127.0.0.1:5000/v1/"),
+        ("http://[::1]:5000/", "http://[::1]:5000/"),
+        ("https://m.example/a/b/", "https://m.example/a/b/"),
+    ],
+)
+def test_mirrors(text: str, url: str) -> None:
+    assert mirror_url(text) == url
+
+
+_NO_SCHEME = "invalid mirror: no scheme specified for \"{}\": must use either 'https://' or 'http://'"
+_QUERY = 'invalid mirror: query or fragment at end of the URI "{}"'
+_NO_URI = 'invalid mirror: "{}" is not a valid URI'
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("mirror.example", _NO_SCHEME),
+        ("mirror.example:5000", _NO_SCHEME),
+        ("://mirror.example", _NO_SCHEME),
+        ("", _NO_SCHEME),
+        (
+            "ftp://mirror.example",
+            "invalid mirror: unsupported scheme \"ftp\" in \"{}\": must use either 'https://' or 'http://'",
+        ),
+        ("http://mirror.example/?q=foo", _QUERY),
+        ("http://mirror.example/v1/?q=foo#frag", _QUERY),
+        ("https://mirror.example#frag", _QUERY),
+        ("https://mirror.example?q", _QUERY),
+        ("https://", _NO_URI),
+        ("https:///path", _NO_URI),
+        ("https://mirror example", _NO_URI),
+        ("https://mirror.example:port", _NO_URI),
+        ("https://mirror.example:65536", _NO_URI),
+    ],
+)
+def test_mirrors_that_are_refused(text: str, reason: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        mirror_url(text)
+    assert caught.value.args[0] == reason.format(text)
+
+
+def test_a_mirror_s_password_is_not_repeated() -> None:
+    with pytest.raises(ValueError) as caught:
+        mirror_url("http://foo:b@r@mirror.example/")
+    assert caught.value.args[0] == (
+        'invalid mirror: username/password not allowed in URI "http://foo:xxxxx@mirror.example/"'
+    )
+
+
+def test_a_mirror_listed_twice_is_one(load) -> None:
+    assert load({"registry-mirrors": ["http://m", "http://m/"]}).registry_mirrors == ("http://m/",)
+
+
+@pytest.mark.parametrize(
+    "text, stored",
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1:8080", "127.0.0.1:8080"),
+        ("registry.example", "registry.example"),
+        ("registry.example:5000", "registry.example:5000"),
+        ("localhost", "localhost"),
+        ("[2001:db8::1]:80", "[2001:db8::1]:80"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("http://mydomain.com", "mydomain.com"),
+        ("https://mydomain.com:443", "mydomain.com:443"),
+        ("HTTP://mydomain.com", "mydomain.com"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("10.1.2.3/8", "10.0.0.0/8"),
+        ("fd00::1/8", "fd00::/8"),
+    ],
+)
+def test_insecure_registries(text: str, stored: str) -> None:
+    assert insecure_registry(text) == stored
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("svn://myrepo:8000", "insecure registry svn://myrepo:8000 should not contain '://'"),
+        ("-invalid-registry", "invalid index name (-invalid-registry). Cannot begin or end with a hyphen"),
+        ("registry-", "invalid index name (registry-). Cannot begin or end with a hyphen"),
+        ("my_repo", 'insecure registry my_repo is not valid: invalid host "my_repo"'),
+        ("host/path", 'insecure registry host/path is not valid: invalid host "host/path"'),
+        ("10.0.0.0/33", 'insecure registry 10.0.0.0/33 is not valid: invalid host "10.0.0.0/33"'),
+        (
+            "10.0.0.0/255.0.0.0",
+            'insecure registry 10.0.0.0/255.0.0.0 is not valid: invalid host "10.0.0.0/255.0.0.0"',
+        ),
+        ("host:65536", 'insecure registry host:65536 is not valid: invalid host "host:65536"'),
+        ("host:port", 'insecure registry host:port is not valid: invalid host "host:port"'),
+        ("", 'insecure registry  is not valid: invalid host ""'),
+    ],
+)
+def test_insecure_registries_that_are_refused(text: str, reason: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        insecure_registry(text)
+    assert caught.value.args[0] == reason
