@@ -25,6 +25,7 @@ from tests.crash.power import Disk, PowerCut
 from tests.crash.registry import CountingRegistry, counting
 from tests.crash.samples import APP, OTHER, write_samples
 from tests.crash.tracer import Outcome, trace
+from tests.peers.processes import require
 
 __all__ = [
     "NEVER",
@@ -179,7 +180,7 @@ def _without_history(problems: list[str]) -> list[str]:
 @contextmanager
 def campaign(work: Path) -> Iterator[Campaign]:
     """Write the samples, serve them, and take the measure of undisturbed runs."""
-    layout = write_samples(work / "layout").directory
+    layout = write_samples(work / "layout", Path(require("busybox"))).directory
     with counting(layout) as registry:
         made = Campaign(layout, registry, work, ({}, {}), ({}, {}))
         for name, attribute in ((APP, "expected"), (OTHER, "expected_other")):

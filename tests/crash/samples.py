@@ -21,14 +21,14 @@ WIDE = "wide"
 DEEP = "deep"
 """One layer of a tiny blob that unpacks to 24 MB."""
 BUSYBOX = "box"
-"""APP with a program to run: where a real dockerd starts a container."""
+"""APP with a program to run, which shows a file of the base layer."""
 
 # Bytes of a file that does not compress: the middle layer arrives in several pieces.
 _NOISE_BYTES = 200_000
 
 
-def write_samples(directory: Path, program: Path | None = None) -> Layout:
-    """Write them to a new OCI layout; BUSYBOX only where its static ``program`` is."""
+def write_samples(directory: Path, program: Path) -> Layout:
+    """Write them to a new OCI layout; ``program`` is a static busybox, to run in a container."""
     layout = Layout(directory)
     base = _base()
     layout.image(f"library/{APP}:latest", [base, _middle(), _top()])
@@ -36,11 +36,9 @@ def write_samples(directory: Path, program: Path | None = None) -> Layout:
     layout.image(f"library/{MIXED}:latest", [_middle(), base, _top()])
     layout.image(f"library/{WIDE}:latest", [tar([member("noise", random.Random(2).randbytes(6_000_000))])])
     layout.image(f"library/{DEEP}:latest", [tar([member(f"f{n}", bytes(4_000_000)) for n in range(6)])])
-    if program is not None:
-        contents = program.read_bytes()
-        tools = [member("bin/", None), member("bin/busybox", contents, mode=0o755)]
-        config = {"Cmd": ["/bin/busybox", "cat", "/etc/name"], "Env": ["PATH=/bin"]}
-        layout.image(f"library/{BUSYBOX}:latest", [base, _middle(), _top(), tar(tools)], config=config)
+    tools = [member("bin/", None), member("bin/busybox", program.read_bytes(), mode=0o755)]
+    config = {"Cmd": ["/bin/busybox", "cat", "/etc/name"], "Env": ["PATH=/bin"]}
+    layout.image(f"library/{BUSYBOX}:latest", [base, _middle(), _top(), tar(tools)], config=config)
     return layout
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from tests.crash.campaign import PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
-from tests.crash.power import Disk, disk
+from tests.crash.campaign import NEVER, PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
+from tests.crash.power import Disk, PowerCut, disk
+from tests.crash.samples import BUSYBOX
+from tests.crash.tracer import trace
+from tests.peers.daemon import Daemon
 
 STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR}
 JOURNAL = pytest.mark.parametrize("journal", [False, True], ids=["journal-lost", "journal-written"])
@@ -18,6 +23,7 @@ STORY = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory) -> Iterator[Disk]:
     with disk(tmp_path_factory.mktemp("power"), 96 << 20) as made:
+        made.require_power_switch()
         yield made
 
 
@@ -35,3 +41,36 @@ def test_power_cut_at_some_points(crash: Campaign, storage: Disk, story: Story, 
 def test_power_cut_everywhere(crash: Campaign, storage: Disk, story: Story, journal: bool) -> None:
     problems = sweep(partial(crash.cut, story, storage, journal), 2 * crash.calls(story))
     assert not problems, "\n".join(problems)
+
+
+@pytest.mark.soak
+@pytest.mark.dockerd
+@pytest.mark.timeout(1200)
+@JOURNAL
+@pytest.mark.parametrize("part", range(8))
+def test_dockerd_starts_after_a_power_cut(
+    crash: Campaign, storage: Disk, tmp_path: Path, part: int, journal: bool
+) -> None:
+    """dockerd opens what the cut left; an image that has its name runs, the others do after a pull."""
+    root, mirror = storage.path / "root", crash.registry.url
+    pull = crash.command("pull", root, BUSYBOX)
+    calls = trace(pull, NEVER).counted
+    shutil.rmtree(root)
+    # The last part is a cut right after the end.
+    stop_at = 1 + calls * (part + 1) // 8
+    trace(pull, stop_at, cut=PowerCut(str(storage.path), journal))
+    storage.after_power_cut()
+    with Daemon(root, tmp_path / "cut", mirror=mirror) as daemon:
+        listed = daemon.output("images", "-q", BUSYBOX)
+        if listed:
+            assert run_image(daemon) == "onggi\n"
+    crash.pull(root, BUSYBOX)
+    with Daemon(root, tmp_path / "pulled", mirror=mirror) as daemon:
+        assert daemon.output("images", "-q", BUSYBOX)
+        assert run_image(daemon) == "onggi\n"
+        assert daemon.run("pull", BUSYBOX).returncode == 0
+    shutil.rmtree(root)
+
+
+def run_image(daemon: Daemon) -> str:
+    return daemon.output("run", "--rm", "--network", "none", BUSYBOX)
