@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from onggi.version import __version__
+
 if TYPE_CHECKING:
     from onggi.cancel import CancelToken as CancelToken
     from onggi.config import Config as Config
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from onggi.errors import OnggiError as OnggiError
 
 __all__ = ["CancelToken", "Config", "Engine", "Image", "Layer", "OnggiError", "__version__", "open"]
-
-__version__ = "0.1.0"
 
 # Imported when first asked for: `import onggi` alone costs next to nothing.
 _EXPORTS = {

@@ -14,7 +14,7 @@ from onggi.tree import metadata
 from onggi.tree.apply import ApplyLimits, apply_layer
 from onggi.tree.errors import DiskFull, HostRefuses, InvalidLayer, LayerTooLarge
 from onggi.tree.size import tree_size
-from tests.archive.tar_blocks import END, GNU, directory, header, link, member, octal, pax, symlink, xattr
+from tests.archive.tar_blocks import END, directory, header, link, member, octal, pax, symlink, xattr
 from tests.tree.trees import NOW, snapshot, unpack
 
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)

@@ -74,7 +74,7 @@ def _dispatch(words: list[str], out: Output, err: Output) -> int:
         _usage(str(error), f"{PROGRAM} [OPTIONS] COMMAND [ARG...]", PROGRAM)
     _refuse_host(values)
     if values.get("version"):
-        from onggi import __version__
+        from onggi.version import __version__
 
         out.write(f"Onggi version {__version__}\n")
         return 0

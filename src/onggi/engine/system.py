@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from onggi import __version__
+from onggi.version import __version__
 from onggi.engine.containers import known_containers
 from onggi.engine.core import Core
 from onggi.engine.doctor import Finding, examine
