@@ -4,15 +4,21 @@ from __future__ import annotations
 
 __all__ = [
     "ACCEPTED_MANIFESTS",
+    "DOCKER_CONFIG",
+    "DOCKER_LAYER_GZIP",
     "DOCKER_LIST",
     "DOCKER_MANIFEST",
     "DOCKER_SCHEMA1",
+    "OCI_CONFIG",
     "OCI_INDEX",
     "OCI_MANIFEST",
+    "config_class",
     "is_config",
     "is_foreign_layer",
     "is_index",
     "is_layer",
+    "is_manifest",
+    "is_model",
     "is_schema1",
 ]
 
@@ -35,6 +41,9 @@ ACCEPTED_MANIFESTS = (
     "application/json",
 )
 
+_DOCKER_PLUGIN = "application/vnd.docker.plugin.v1+json"
+_DOCKER_MODEL = "application/vnd.docker.ai."
+_SCHEMA1_UNSIGNED = "application/vnd.docker.distribution.manifest.v1+json"
 # Types that odd registries give to configs and layers; Docker lets them pass.
 _ODD = frozenset({"application/octet-stream", "application/json", "text/html", ""})
 
@@ -44,14 +53,29 @@ def is_index(media_type: str) -> bool:
     return media_type in (DOCKER_LIST, OCI_INDEX)
 
 
+def is_manifest(media_type: str) -> bool:
+    """True for the manifest of one image."""
+    return media_type in (DOCKER_MANIFEST, OCI_MANIFEST)
+
+
 def is_schema1(media_type: str) -> bool:
     """True for the manifests of before 2016."""
-    return media_type in (DOCKER_SCHEMA1, "application/vnd.docker.distribution.manifest.v1+json")
+    return media_type in (DOCKER_SCHEMA1, _SCHEMA1_UNSIGNED)
 
 
 def is_config(media_type: str) -> bool:
     """True for types Docker takes for an image config."""
     return media_type in _ODD or media_type in (DOCKER_CONFIG, OCI_CONFIG)
+
+
+def config_class(media_type: str) -> str:
+    """Docker's word for what a config describes that is no image."""
+    return "plugin" if media_type == _DOCKER_PLUGIN else "unknown"
+
+
+def is_model(media_type: str) -> bool:
+    """True for the files of an AI model, which Docker keeps in image repositories too."""
+    return media_type.lower().startswith(_DOCKER_MODEL)
 
 
 def is_layer(media_type: str) -> bool:
