@@ -25,7 +25,7 @@ def real_layers():
     if registry is None:
         return []
     blobs = sorted(registry.glob("docker/registry/v2/blobs/sha256/*/*/data"))
-    return [blob for blob in blobs if not blob.read_bytes()[:1] == b"{"]
+    return [blob for blob in blobs if blob.read_bytes()[:1] != b"{"]
 
 
 def chunks_of(path):
@@ -67,8 +67,9 @@ def assert_same(tar, tmp_path):
     root_fd = os.open(ours, os.O_RDONLY)
     split = io.BytesIO()
     applied = apply_layer(TarReader(chunks_of(tar), observer=TarSplitWriter(split)), root_fd)
-    expected = extracted(tar, tmp_path / "gnu")
-    assert without_times_of_whiteouts(snapshot(ours)) == without_times_of_whiteouts(expected)
+    tree, expected = snapshot(ours), extracted(tar, tmp_path / "gnu")
+    expected[b""] = tree[b""]  # GNU tar applies the root's own entry, Docker does not
+    assert without_times_of_whiteouts(tree) == without_times_of_whiteouts(expected)
     assert applied.size_bytes == tree_size(root_fd)
 
     def open_member(name, size):
