@@ -1,18 +1,29 @@
 """Image configs: parsed for use, kept as bytes for identity.
 
 The image id is the sha256 of the config's bytes, so the bytes that came are the bytes that
-stay (docker-engine §8.1; OCI image-spec, config.md).
+stay. What is read from them is what Docker reads: keys fit whatever their case, and a value
+of the wrong type refuses the whole config, so that nobody downstream meets a surprise.
+
+config  = { architecture, os, variant?, created?, author?, comment?, docker_version?,
+            config?: container, container_config?: container, history?: [ step ],
+            rootfs: { type: "layers", diff_ids: [ digest ] } }
+step    = { created?, created_by?, author?, comment?, empty_layer? }
+
+Source: OCI image-spec, config.md; docker-engine §8.1.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from onggi.errors import DataLoss, InvalidArgument
-from onggi.oci.digest import ChainID, DiffID, ImageID, chain_ids
+from onggi.errors import DataLoss
+from onggi.oci.digest import ChainID, DiffID, ImageID, InvalidDigest, chain_ids
+from onggi.oci.json_document import load_object, spelled, spelling
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
 __all__ = ["HistoryEntry", "ImageConfig", "InvalidImageConfig"]
 
@@ -26,7 +37,10 @@ class InvalidImageConfig(DataLoss):
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One step of how the image was made; ``empty_layer`` steps changed only the config."""
+    """One step of how the image was made; ``empty_layer`` steps changed only the config.
+
+    ``created`` is text as it came, mostly RFC 3339.
+    """
 
     created: str | None = None
     created_by: str = ""
@@ -37,11 +51,15 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """A parsed config. ``document`` is everything it says; the fields are what Onggi uses."""
+    """A parsed config. ``diff_ids``, ``chain_ids`` and ``history`` begin with the base.
 
-    raw: bytes
+    ``document`` is everything it says, with known keys in their usual spelling and command
+    lines as lists. ``created`` is text as it came, mostly RFC 3339.
+    """
+
+    raw: bytes = field(repr=False)
     id: ImageID
-    document: Mapping[str, Any]
+    document: Mapping[str, Any] = field(repr=False, hash=False)
     created: str | None
     author: str
     architecture: str
@@ -51,7 +69,7 @@ class ImageConfig:
     docker_version: str
     comment: str
     diff_ids: tuple[DiffID, ...]
-    history: tuple[HistoryEntry, ...]
+    history: tuple[HistoryEntry, ...] = field(repr=False)
     chain_ids: tuple[ChainID, ...] = field(repr=False)
 
     @classmethod
@@ -59,24 +77,21 @@ class ImageConfig:
         """Raises InvalidImageConfig."""
         document = _load(raw)
         diff_ids = _diff_ids(document)
-        history = tuple(_history(entry) for entry in _list(document.get("history"), "history"))
+        history = tuple(_step(entry) for entry in document.get("history") or ())
         if sum(not entry.empty_layer for entry in history) > len(diff_ids):
             raise InvalidImageConfig("too many non-empty layers in History section")
-        config = document.get("config")
-        if config is not None and not isinstance(config, dict):
-            raise InvalidImageConfig("invalid image JSON, config is not an object")
         return cls(
             raw=raw,
             id=ImageID.of(raw),
             document=document,
-            created=document["created"] if isinstance(document.get("created"), str) else None,
-            author=_text(document, "author"),
-            architecture=_text(document, "architecture"),
-            variant=_text(document, "variant"),
-            os=_text(document, "os"),
-            os_version=_text(document, "os.version"),
-            docker_version=_text(document, "docker_version"),
-            comment=_text(document, "comment"),
+            created=document.get("created"),
+            author=document.get("author") or "",
+            architecture=document.get("architecture") or "",
+            variant=document.get("variant") or "",
+            os=document.get("os") or "",
+            os_version=document.get("os.version") or "",
+            docker_version=document.get("docker_version") or "",
+            comment=document.get("comment") or "",
             diff_ids=diff_ids,
             history=history,
             chain_ids=chain_ids(diff_ids),
@@ -84,14 +99,16 @@ class ImageConfig:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """What a container is started with: Cmd, Env, …; empty when absent."""
+        """What a container is started with: Cmd, Env, …; empty when absent.
+
+        Known keys are in Docker's spelling; their values have Docker's types or are None.
+        """
         return self.document.get("config") or {}
 
     @property
     def labels(self) -> Mapping[str, str]:
         """Labels; empty when absent."""
-        labels = self.config.get("Labels")
-        return labels if isinstance(labels, dict) else {}
+        return self.config.get("Labels") or {}
 
     def layer_history(self) -> tuple[HistoryEntry | None, ...]:
         """For each diffID the history row that made it; None past the end of a short history."""
@@ -102,47 +119,172 @@ class ImageConfig:
 
 def _load(raw: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        document = _IMAGE(load_object(raw), "")
+    except ValueError as error:
         raise InvalidImageConfig(f"invalid image JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise InvalidImageConfig("invalid image JSON: not an object")
+    if document.get("rootfs") is None:
+        raise InvalidImageConfig("invalid image JSON, no RootFS key")
     return document
 
 
 def _diff_ids(document: Mapping[str, Any]) -> tuple[DiffID, ...]:
-    rootfs = document.get("rootfs")
-    if not isinstance(rootfs, dict):
-        raise InvalidImageConfig("invalid image JSON, no RootFS key")
-    if rootfs.get("type", "layers") != "layers":
-        raise InvalidImageConfig(f"invalid image JSON, RootFS type {rootfs.get('type')!r} is not supported")
+    rootfs = document["rootfs"]
+    # "MUST generate an error if they encounter an unknown value" (config.md); Docker writes layers.
+    if rootfs.get("type") not in (None, "", "layers"):
+        raise InvalidImageConfig(f"invalid image JSON: rootfs.type {rootfs['type']!r} is not layers")
     try:
-        return tuple(DiffID.parse(str(text)) for text in _list(rootfs.get("diff_ids"), "diff_ids"))
-    except InvalidArgument as error:
-        raise InvalidImageConfig(f"invalid image JSON, diff_ids: {error}") from error
+        return tuple(DiffID.parse(text) for text in rootfs.get("diff_ids") or ())
+    except InvalidDigest as error:
+        raise InvalidImageConfig(f"invalid image JSON: rootfs.diff_ids: {error}") from error
 
 
-def _history(entry: Any) -> HistoryEntry:
-    if not isinstance(entry, dict):
-        raise InvalidImageConfig("invalid image JSON, history is not a list of objects")
-    created = entry.get("created")
+def _step(entry: Mapping[str, Any]) -> HistoryEntry:
     return HistoryEntry(
-        created if isinstance(created, str) else None,
-        _text(entry, "created_by"),
-        _text(entry, "author"),
-        _text(entry, "comment"),
-        entry.get("empty_layer") is True,
+        entry.get("created"),
+        entry.get("created_by") or "",
+        entry.get("author") or "",
+        entry.get("comment") or "",
+        entry.get("empty_layer") or False,
     )
 
 
-def _list(value: Any, where: str) -> list[Any]:
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise InvalidImageConfig(f"invalid image JSON, {where} is not a list")
+# --- types of the fields ----------------------------------------------------------------------
+# A check takes a value that is not None and its place, returns it as Docker would hold it, or
+# raises ValueError.
+
+
+class _Shape:
+    """The known fields of one kind of object, each with its check."""
+
+    __slots__ = ("_checks", "_names")
+
+    def __init__(self, checks: Mapping[str, Callable[[Any, str], Any]]) -> None:
+        self._checks = checks
+        self._names = spelling(*checks)
+
+    def __call__(self, value: Any, place: str) -> dict[str, Any]:
+        """``value`` with the known fields checked and in their usual spelling."""
+        if not isinstance(value, dict):
+            raise ValueError(f"{place} is not an object")
+        result = spelled(value, self._names)
+        for name, item in result.items():
+            check = self._checks.get(name)
+            if check is not None and item is not None:
+                result[name] = check(item, f"{place}.{name}" if place else name)
+        return result
+
+
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{place} is not a string")
     return value
 
 
-def _text(document: Mapping[str, Any], key: str) -> str:
-    value = document.get(key)
-    return value if isinstance(value, str) else ""
+def _flag(value: Any, place: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{place} is not true or false")
+    return value
+
+
+def _number(value: Any, place: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{place} is not a whole number")
+    return value
+
+
+def _are_texts(items: Iterable[Any]) -> bool:
+    """Strings, or null, which Go holds as an empty string."""
+    return all(item is None or isinstance(item, str) for item in items)
+
+
+def _texts(value: Any, place: str) -> list[str]:
+    if not isinstance(value, list) or not _are_texts(value):
+        raise ValueError(f"{place} is not a list of strings")
+    return [item or "" for item in value]
+
+
+def _words(value: Any, place: str) -> list[str]:
+    """A command line: a list, or one string for a list of one (Docker's StrSlice)."""
+    return [value] if isinstance(value, str) else _texts(value, place)
+
+
+def _text_map(value: Any, place: str) -> dict[str, str]:
+    if not isinstance(value, dict) or not _are_texts(value.values()):
+        raise ValueError(f"{place} is not an object of strings")
+    return {key: item or "" for key, item in value.items()}
+
+
+def _set(value: Any, place: str) -> dict[str, Any]:
+    """A set as Go writes it: the members are the keys."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{place} is not an object")
+    return value
+
+
+def _steps(value: Any, place: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise ValueError(f"{place} is not a list")
+    return [_STEP(entry, f"{place}[{index}]") for index, entry in enumerate(value)]
+
+
+_ROOT_FS = _Shape({"type": _text, "diff_ids": _texts})
+_STEP = _Shape(
+    {"created": _text, "created_by": _text, "author": _text, "comment": _text, "empty_layer": _flag}
+)
+_HEALTH_CHECK = _Shape(
+    {
+        "Test": _texts,
+        "Interval": _number,
+        "Timeout": _number,
+        "StartPeriod": _number,
+        "StartInterval": _number,
+        "Retries": _number,
+    }
+)
+_CONTAINER = _Shape(
+    {
+        "Hostname": _text,
+        "Domainname": _text,
+        "User": _text,
+        "AttachStdin": _flag,
+        "AttachStdout": _flag,
+        "AttachStderr": _flag,
+        "ExposedPorts": _set,
+        "Tty": _flag,
+        "OpenStdin": _flag,
+        "StdinOnce": _flag,
+        "Env": _texts,
+        "Cmd": _words,
+        "Healthcheck": _HEALTH_CHECK,
+        "ArgsEscaped": _flag,
+        "Image": _text,
+        "Volumes": _set,
+        "WorkingDir": _text,
+        "Entrypoint": _words,
+        "NetworkDisabled": _flag,
+        "MacAddress": _text,
+        "OnBuild": _texts,
+        "Labels": _text_map,
+        "StopSignal": _text,
+        "StopTimeout": _number,
+        "Shell": _words,
+    }
+)
+_IMAGE = _Shape(
+    {
+        "architecture": _text,
+        "author": _text,
+        "comment": _text,
+        "config": _CONTAINER,
+        "container": _text,
+        "container_config": _CONTAINER,
+        "created": _text,
+        "docker_version": _text,
+        "history": _steps,
+        "os": _text,
+        "os.features": _texts,
+        "os.version": _text,
+        "rootfs": _ROOT_FS,
+        "variant": _text,
+    }
+)
