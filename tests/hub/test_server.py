@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+import logging
 import signal
 import socket
 import ssl
@@ -9,12 +12,15 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
 
 from onggi.hub.layout import OCILayout
 from onggi.hub.server import AddressUnavailable, serving
+from onggi.hub.storage import StoredBlob
+from onggi.oci.digest import Digest
 from tests.peers.images import Layout, member, odd_layers, tar
 from tests.peers.processes import free_port, require
 from tests.peers.registries import Authority
@@ -76,7 +82,7 @@ def test_tls_and_the_blob_over_it(layout: Layout, tmp_path: Path) -> None:
         assert url.startswith("https://")
         with urllib.request.urlopen(f"{url}/v2/library/nginx/manifests/latest", context=client) as answer:
             manifest = answer.read()
-        digest = __import__("json").loads(manifest)["layers"][0]["digest"]
+        digest = json.loads(manifest)["layers"][0]["digest"]
         with urllib.request.urlopen(f"{url}/v2/library/nginx/blobs/{digest}", context=client) as answer:
             assert len(answer.read()) == int(answer.headers["Content-Length"])
 
@@ -120,3 +126,33 @@ def test_a_layout_that_skopeo_wrote_is_served(tmp_path: Path) -> None:
     assert list(layout.tags("copied")) == ["v1"]
     with serving(layout) as url:
         urllib.request.urlopen(f"{url}/v2/copied/manifests/v1").close()
+
+
+def test_a_client_that_goes_away_is_nothing_to_complain_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = Layout(tmp_path / "layout")
+    large = written.manifest([tar([member("large", bytes(32 << 20))])], compression="none")
+    written.name("a/b:1", large)
+    layout = OCILayout(written.directory)
+    digest = json.loads(layout.manifest("a/b", "1").raw)["layers"][0]["digest"]
+    with serving(layout) as url:
+        address = urlsplit(url)
+        for _ in range(3):
+            with socket.create_connection((address.hostname, address.port)) as connection:
+                connection.sendall(f"GET /v2/a/b/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                connection.recv(1000)
+        urllib.request.urlopen(f"{url}/v2/").close()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_blob_that_shrinks_is_not_passed_off_as_whole(layout: Layout) -> None:
+    class Shrinking(OCILayout):
+        def blob(self, repository: str, digest: Digest) -> StoredBlob:
+            found = super().blob(repository, digest)
+            return StoredBlob(digest, found.path, found.size + 1)
+
+    storage = Shrinking(layout.directory)
+    digest = json.loads(storage.manifest("library/nginx", "latest").raw)["layers"][0]["digest"]
+    with serving(storage) as url, pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+        urllib.request.urlopen(f"{url}/v2/library/nginx/blobs/{digest}").read()

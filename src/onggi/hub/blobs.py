@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+from typing import cast
 
 from aiohttp import web
 
@@ -17,6 +19,7 @@ from onggi.hub.storage import StoredBlob, open_blob
 
 __all__ = ["RangeNotSatisfiable", "parse_range", "send_blob"]
 
+_log = logging.getLogger(__name__)
 _RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.ASCII)
 # Digits of a position; more could only be meant to keep the server busy (CVE-2020-10735's class).
 _MAX_DIGITS = 19
@@ -75,16 +78,22 @@ async def _send_file(
 ) -> web.StreamResponse:
     loop = asyncio.get_running_loop()
     file = await loop.run_in_executor(None, open_blob, blob.path)
-    try:
-        await response.prepare(request)
-        if request.transport is None:
-            raise ConnectionResetError("the client has gone")
-        sent = await loop.sendfile(request.transport, file, start, length)
-        if sent < length:
-            # Shorter than when it was looked up: an honest end is not possible any more.
-            request.transport.abort()
-            raise ConnectionResetError(f"{blob.digest} has shrunk")
-        await response.write_eof()
-    finally:
-        file.close()
+    with file:
+        try:
+            await response.prepare(request)
+            transport = _open_transport(request)
+            if await loop.sendfile(transport, file, start, length) < length:
+                _log.error("blob %s is shorter than it was a moment ago", blob.digest)
+                transport.abort()  # the client must not take this for the end
+        except ConnectionError:
+            _log.debug("the client of %s has gone", request.path)
+            if request.transport is not None:
+                request.transport.abort()
     return response
+
+
+def _open_transport(request: web.Request) -> asyncio.WriteTransport:
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client has gone")
+    return cast("asyncio.WriteTransport", transport)
