@@ -100,12 +100,16 @@ class Overlay2:
 
     # --- making ---------------------------------------------------------------------------
 
-    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> StagedDirectory:
+    def stage(
+        self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool, committed: bool
+    ) -> StagedDirectory:
         """Lay out an empty layer in ``directory`` (which must not exist)."""
         make_directory(directory, 0o710)
         make_directory(directory / "diff", 0o755)
         if not base:
             make_directory(directory / "work", 0o700)
+        if committed:
+            _write(directory / "committed", "", 0o600)
         _write(directory / "link", link, 0o644)
         return StagedDirectory(cache_id, link, directory)
 
@@ -122,9 +126,7 @@ class Overlay2:
         self._make_link(staged.link, staged.cache_id)
 
     def _replace(self, target: Path, fresh: Path) -> None:
-        """Swap a damaged directory of the same cache-id for a fresh one; ``committed`` is kept."""
-        if (target / "committed").exists():
-            _write(fresh / "committed", "", 0o600)
+        """Swap a damaged directory of the same cache-id for a fresh one."""
         filesystem.renameat2_exchange(os.fsencode(fresh), os.fsencode(target))
         shutil.rmtree(fresh)
 

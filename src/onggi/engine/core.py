@@ -25,7 +25,7 @@ from onggi.store.imagedb import ImageDB
 from onggi.store.intents import RemovalIntents
 from onggi.store.journal import Event, Journal
 from onggi.store.layout import Layout, sweep_temporary_files
-from onggi.store.locks import LockDirectory
+from onggi.store.locks import LockDirectory, want_lock
 from onggi.store.tags import TagStore
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Core:
             diff_id = self.distribution.diff_id(digest)
             if diff_id is None or all(record.diff_id != diff_id for record in self.layers.db.records()):
                 continue
-            lease = self.locks.try_acquire(f"blob-{digest.hex}", exclusive=True)
+            lease = self.locks.try_acquire(want_lock(digest), exclusive=True)
             if lease is not None:
                 self.blobs.discard(digest)
                 lease.release(remove=True)

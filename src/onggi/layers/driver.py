@@ -40,8 +40,13 @@ class StorageDriver(Protocol):
     def status(self) -> list[tuple[str, str]]:
         """``DriverStatus`` of ``docker info``."""
 
-    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> StagedDirectory:
-        """Lay out an empty layer in ``directory``, which must not exist; ``base``: it has no parent."""
+    def stage(
+        self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool, committed: bool
+    ) -> StagedDirectory:
+        """Lay out an empty layer in ``directory``, which must not exist.
+
+        ``base``: it has no parent; ``committed``: layers stand on it already (it is remade).
+        """
 
     def install(self, staged: StagedDirectory, parent: CacheID | None) -> None:
         """Move a staged layer into place; a damaged one of the same cache-id is replaced."""

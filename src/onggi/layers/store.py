@@ -97,20 +97,20 @@ class LayerStore:
         """
         if depth > self.driver.max_depth:
             raise TooDeep(self.driver.max_depth)
-        cache_id, link = self._names_for(chain)
+        children = [record.cache_id for record in self.db.records() if record.parent == chain]
+        cache_id, link = self._names_for(chain, children)
         lease = self.locks.acquire(f"staging-{cache_id}", exclusive=True)
         base = self._layout.staging / cache_id
         shutil.rmtree(base, ignore_errors=True)
         make_directory(base, 0o700)
         make_directory(base / "layerdb", 0o700)
-        staged = self.driver.stage(base / "layer", cache_id, link, base=depth == 1)
+        staged = self.driver.stage(base / "layer", cache_id, link, base=depth == 1, committed=bool(children))
         return StagedLayer(base, staged, lease, trailing_empty_segment=self._compat == "20.10")
 
-    def _names_for(self, chain: ChainID) -> tuple[CacheID, LinkID]:
+    def _names_for(self, chain: ChainID, children: list[CacheID]) -> tuple[CacheID, LinkID]:
         old = (read_optional(self.db.path(chain) / "cache-id") or b"").decode("ascii", "replace").strip()
         if len(old) != 64:
             return CacheID.random(), LinkID.random()
-        children = [record.cache_id for record in self.db.records() if record.parent == chain]
         return CacheID(old), self.driver.expected_link(CacheID(old), children)
 
     def commit(self, layers: Sequence[ReadyLayer]) -> list[LayerRecord]:

@@ -19,9 +19,10 @@ from pathlib import Path
 from types import TracebackType
 
 from onggi.cancel import CancelToken
+from onggi.oci.digest import Digest
 from onggi.store.atomic import make_directory
 
-__all__ = ["Lease", "LockDirectory"]
+__all__ = ["Lease", "LockDirectory", "want_lock"]
 
 # struct flock with 64-bit offsets: l_type, l_whence, l_start, l_len, l_pid (0 for OFD locks).
 _FLOCK = struct.Struct("@hhqqi0q")
@@ -114,6 +115,11 @@ class LockDirectory:
         except FileNotFoundError:
             make_directory(self._directory, 0o700)
             return os.open(path, flags, 0o600)
+
+
+def want_lock(digest: Digest) -> str:
+    """Shared by every pull that needs a received blob; who has it alone may delete the blob."""
+    return f"want-{digest.hex}"
 
 
 def _is_still_there(fd: int, path: Path) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from onggi.cancel import CancelToken
@@ -29,7 +29,7 @@ from onggi.progress import LayerStatus, ProgressSink
 from onggi.registry.client import RegistryClient, Repository
 from onggi.store.distribution import BlobSource, DistributionDB
 from onggi.store.imagedb import ImageDB
-from onggi.store.locks import Lease, LockDirectory
+from onggi.store.locks import LockDirectory, want_lock
 from onggi.store.tags import DigestTaken, TagStore
 from onggi.transfer.layers import ConfigMismatch, Download, LayerPull, Need, Wanted
 from onggi.transfer.reporter import Reporter
@@ -270,17 +270,19 @@ class Puller:
                     reporter.layer(digest.short, LayerStatus.COMPLETE)
                 pending.remove(digest)
                 if digest not in pending:
-                    fetcher.release(digest)
+                    needed.pop(digest).release()
                     self._discard(digest)
 
+        needed = {digest: self.locks.acquire(want_lock(digest), exclusive=False) for digest in set(pending)}
         try:
             transfer.run(wanted, fetcher, committed)
         finally:
-            fetcher.release_all()
+            for lease in needed.values():
+                lease.release()
 
     def _discard(self, digest: Digest) -> None:
-        """Delete a blob, unless another pull of it is on the way to its own layer."""
-        lease = self.locks.try_acquire(f"blob-{digest.hex}", exclusive=True)
+        """Delete a blob, unless another pull wants it for a layer of its own."""
+        lease = self.locks.try_acquire(want_lock(digest), exclusive=True)
         if lease is not None:
             self.blobs.discard(digest)
             lease.release(remove=True)
@@ -316,43 +318,24 @@ def _announced(reference: Reference) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Fetcher:
-    """Downloads one blob, telling the reporter and the blob's followers how far it is.
-
-    After the download the blob's lease is shared and kept until :meth:`release`: others may
-    use the file, nobody may delete it.
-    """
+    """Downloads one blob, telling the reporter and the blob's followers how far it is."""
 
     puller: Puller
     repository: Repository
     options: PullOptions
     reporter: Reporter
-    leases: dict[Digest, Lease] = field(default_factory=dict)
-
-    def release(self, digest: Digest) -> None:
-        """Let go of a blob."""
-        lease = self.leases.pop(digest, None)
-        if lease is not None:
-            lease.release()
-
-    def release_all(self) -> None:
-        """Let go of every blob."""
-        for digest in list(self.leases):
-            self.release(digest)
 
     def __call__(self, download: Download, cancel: CancelToken) -> None:
         descriptor = download.descriptor
-        name = f"blob-{descriptor.digest.hex}"
-        lease = self.puller.locks.acquire(name, exclusive=True, cancel=cancel)
-        self.leases[descriptor.digest] = lease
-        path = self.puller.blobs.download(
-            descriptor,
-            self.repository.blob(descriptor.digest, descriptor.size),
-            on_progress=lambda frontier: self._advance(download, frontier),
-            on_retry=lambda seconds: self._retrying(descriptor, seconds),
-            limiter=self.options.limiter,
-            cancel=cancel,
-        )
-        lease.share()
+        with self.puller.locks.acquire(f"blob-{descriptor.digest.hex}", exclusive=True, cancel=cancel):
+            path = self.puller.blobs.download(
+                descriptor,
+                self.repository.blob(descriptor.digest, descriptor.size),
+                on_progress=lambda frontier: self._advance(download, frontier),
+                on_retry=lambda seconds: self._retrying(descriptor, seconds),
+                limiter=self.options.limiter,
+                cancel=cancel,
+            )
         self.reporter.layer(descriptor.digest.short, LayerStatus.VERIFYING)
         self.reporter.layer(descriptor.digest.short, LayerStatus.DOWNLOADED)
         download.finish(path)
