@@ -128,6 +128,19 @@ def filled_storage(tmp_path_factory, generated) -> Path:
     return directory / "storage"
 
 
+@pytest.fixture(scope="session")
+def docker_registry(tmp_path_factory, request) -> Iterator[Registry]:
+    """docker-registry over the real images or, where there are none, over a generated one."""
+    real = request.getfixturevalue("real_registry")
+    if real is not None:
+        yield real
+        return
+    storage = request.getfixturevalue("filled_storage")
+    registry = start_registry(tmp_path_factory.mktemp("docker-registry"), storage)
+    yield registry
+    registry.process.stop()
+
+
 @pytest.fixture
 def tls_registry(tmp_path, authority, filled_storage) -> Iterator[Registry]:
     """TLS and Basic authentication: user ``u``, password ``p``."""

@@ -44,6 +44,11 @@ def basic(user: str, password: str) -> str:
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
+def test_there_is_a_registry_with_images(docker_registry: Registry) -> None:
+    with urllib.request.urlopen(f"{docker_registry.url}/v2/_catalog") as answer:
+        assert json.load(answer)["repositories"]
+
+
 def test_the_tls_registry_wants_a_password(tls_registry: Registry, authority) -> None:
     url = tls_registry.url + MANIFEST
     status, headers, _ = fetch(url, authority)
