@@ -31,6 +31,7 @@ class Helpers:
         self._forget = cancel.on_cancel(self._stop.cancel)
         self._threads: list[threading.Thread] = []
         self._failures = 0
+        self.called = False
 
     def __enter__(self) -> Helpers:
         return self
@@ -48,6 +49,7 @@ class Helpers:
             return
         if received_bytes / elapsed_s >= tuning.slow_bytes_per_s or self._failures >= _MOST_FAILURES:
             return
+        self.called = True
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         while len(self._threads) < tuning.helpers:
             thread = threading.Thread(target=self._run, name="onggi-range", daemon=True)

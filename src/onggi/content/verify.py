@@ -13,7 +13,7 @@ class Verifier:
     """Hashes a blob's bytes in order; ``position`` is how many have passed."""
 
     def __init__(self, digest: Digest) -> None:
-        self._digest = digest
+        self.digest = digest
         self._hash = new_hash(digest.algorithm)
         self.position = 0
 
@@ -24,7 +24,7 @@ class Verifier:
 
     def matches(self) -> bool:
         """True when the bytes so far are exactly the blob."""
-        return self._hash.hexdigest() == self._digest.hex
+        return self._hash.hexdigest() == self.digest.hex
 
 
 def matches(data: bytes, digest: Digest) -> bool:

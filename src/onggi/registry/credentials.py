@@ -1,25 +1,38 @@
 """Credentials where Docker keeps them: ``config.json`` and its helpers (docker-engine §2.3).
 
-``auths`` maps a server to ``{"auth": base64("user:password")}``; ``credHelpers`` names a
-helper per server, ``credsStore`` one for all. A helper is ``docker-credential-<name>``; it
-gets its verb as argument and talks on stdin and stdout.
+::
+
+    {
+            "auths": {
+                    "registry.example:5000": {"auth": base64("user:password")},
+                    "https://index.docker.io/v1/": {"auth": base64("user:"), "identitytoken": "…"}
+            },
+            "credHelpers": {"<server>": "<helper>"},
+            "credsStore": "<helper of all others>"
+    }
+
+The file is written as the docker command line writes it (tabs, ``auths`` sorted, Go's
+escapes, no final newline), but keys that Docker would drop are kept.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import json
 import os
-import shutil
-import subprocess
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from onggi.errors import FailedPrecondition, InvalidArgument
+from onggi.errors import InvalidArgument
 from onggi.registry.endpoints import HUB_DOMAIN, HUB_SERVER
+from onggi.registry.helpers import CredentialError, Helper
 
 __all__ = [
     "ANONYMOUS",
@@ -28,22 +41,18 @@ __all__ = [
     "Credentials",
     "DockerConfig",
     "Keychain",
+    "domain_of",
     "server_of",
 ]
 
 # A helper's way to say "this is an identity token".
 _TOKEN_USER = "<token>"  # noqa: S105
-# Seconds a helper may think; some ask the user.
-_HELPER_TIMEOUT_S = 120
-
-
-class CredentialError(FailedPrecondition):
-    """config.json or a helper does not do what it should; never shows a secret."""
+_HUB_NAMES = (HUB_DOMAIN, "index.docker.io", "registry-1.docker.io")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a registry may be shown; secrets stay out of ``repr``."""
+    """What a registry may be shown; secrets stay out of ``repr``. False when there is nothing."""
 
     username: str = ""
     password: str = field(default="", repr=False)
@@ -55,32 +64,44 @@ class Credentials:
 
     def basic(self) -> str:
         """The value of a Basic ``Authorization`` header."""
-        pair = f"{self.username}:{self.password}".encode()
-        return "Basic " + base64.b64encode(pair).decode("ascii")
+        return "Basic " + self.encoded()
+
+    def encoded(self) -> str:
+        """base64 of ``user:password``."""
+        return base64.b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")
 
 
 ANONYMOUS = Credentials()
 
 
+def domain_of(server: str) -> str:
+    """The registry that a user's ``login <server>`` means: scheme and path do not count."""
+    host = _host_of(server)
+    if not host:
+        raise InvalidArgument(f"invalid registry name {server!r}", hint="it looks like host[:port]")
+    return HUB_DOMAIN if host in _HUB_NAMES else host
+
+
 def server_of(domain: str) -> str:
     """The credential key of a registry."""
-    return HUB_SERVER if domain in (HUB_DOMAIN, "index.docker.io", "registry-1.docker.io") else domain
+    return HUB_SERVER if domain in _HUB_NAMES else domain
 
 
 class DockerConfig:
-    """``config.json`` in one directory; unknown keys are kept."""
+    """``config.json`` in one directory."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "config.json"
 
+    # --- reading --------------------------------------------------------------------------
+
     def get(self, server: str) -> Credentials:
-        """What is stored for a server (ANONYMOUS when nothing is). Raises CredentialError."""
+        """What is stored for a server; false when nothing is. Raises CredentialError."""
         document = self._read()
-        helper = self._helper(document, server)
-        if helper:
+        helper = _helper_of(document, server)
+        if helper is not None:
             return _from_helper(helper, server)
-        auths = document.get("auths")
-        entry = _find(auths, server) if isinstance(auths, dict) else None
+        entry = _find(_mapping(document, "auths"), server)
         return ANONYMOUS if entry is None else self._decode(entry)
 
     def _decode(self, entry: dict[str, Any]) -> Credentials:
@@ -102,136 +123,175 @@ class DockerConfig:
             str(entry.get("registrytoken") or ""),
         )
 
-    def store(self, server: str, credentials: Credentials) -> str:
-        """Keep credentials; returns the warning to show, empty when a helper keeps them."""
-        document = self._read()
-        auths = document.setdefault("auths", {})
-        helper = self._helper(document, server)
-        if helper:
-            secret = credentials.identity_token or credentials.password
-            user = _TOKEN_USER if credentials.identity_token else credentials.username
-            _call(helper, "store", json.dumps({"ServerURL": server, "Username": user, "Secret": secret}))
-            auths[server] = {}
-            self._write(document)
-            return ""
-        pair = f"{credentials.username}:{credentials.password if not credentials.identity_token else ''}"
-        auths[server] = {"auth": base64.b64encode(pair.encode()).decode("ascii")}
-        if credentials.identity_token:
-            auths[server]["identitytoken"] = credentials.identity_token
-        self._write(document)
-        return (
-            f"WARNING! Your credentials are stored unencrypted in '{self.path}'.\n"
-            "Configure a credential helper to remove this warning. See\n"
-            "https://docs.docker.com/go/credential-store/\n"
-        )
-
-    def erase(self, server: str) -> bool:
-        """Forget a server; False when nothing was stored."""
-        document = self._read()
-        auths = document.get("auths")
-        known = [key for key in auths or {} if key == server or _host_of(key) == _host_of(server)]
-        helper = self._helper(document, server)
-        if helper and known:
-            _call(helper, "erase", server)
-        for key in known:
-            del document["auths"][key]
-        if known:
-            self._write(document)
-        return bool(known)
-
-    def _helper(self, document: dict[str, Any], server: str) -> str:
-        own = document.get("credHelpers")
-        if isinstance(own, dict):
-            for key in (server, _host_of(server)):
-                if own.get(key):
-                    return str(own[key])
-        return str(document.get("credsStore") or "")
-
     def _read(self) -> dict[str, Any]:
+        hint = "correct it, or move it away"
         try:
             document = json.loads(self.path.read_bytes() or b"{}")
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise CredentialError(f"read {self.path}: {error}", hint="correct it, or move it away") from error
+        except OSError as error:
+            raise CredentialError(f"read {self.path}: {(error.strerror or '').lower()}", hint=hint) from error
+        except ValueError as error:
+            # Not the parser's text with its excerpt: it may show a secret.
+            where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "not UTF-8"
+            raise CredentialError(f"read {self.path}: invalid JSON, {where}", hint=hint) from None
         if not isinstance(document, dict):
-            raise CredentialError(f"read {self.path}: not a JSON object", hint="correct it, or move it away")
+            raise CredentialError(f"read {self.path}: not a JSON object", hint=hint)
         return document
 
-    def _write(self, document: dict[str, Any]) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target = Path(os.path.realpath(self.path))
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="utf-8") as file:
-            file.write(json.dumps(document, indent="\t"))
-        os.replace(temporary, target)
+    # --- writing --------------------------------------------------------------------------
+
+    def store(self, server: str, credentials: Credentials) -> str:
+        """Keep credentials; returns the warning to show, empty when no password lies open.
+
+        The warning is the docker command line's: three lines and an empty one.
+        """
+        with self._changing() as document:
+            auths = _mapping(document, "auths")
+            helper = _helper_of(document, server)
+            before = auths.get(server)
+            if helper is not None:
+                user = _TOKEN_USER if credentials.identity_token else credentials.username
+                helper.store(server, user, credentials.identity_token or credentials.password)
+                auths[server] = {}
+            else:
+                auths[server] = _entry(credentials)
+            document["auths"] = auths
+            open_password = helper is None and bool(credentials.password) and auths[server] != before
+        return _UNENCRYPTED.format(self.path) if open_password else ""
+
+    def erase(self, server: str) -> bool:
+        """Forget a server, however its key is written; False when nothing was stored."""
+        with self._changing() as document:
+            auths = _mapping(document, "auths")
+            known = [key for key in auths if key == server or _is_same(key, server)]
+            for key in known:
+                del auths[key]
+            helper = _helper_of(document, server)
+            erased = helper is not None and helper.erase(server)
+        return bool(known) or erased
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Any]]:
+        """Read, let the caller change, write back what changed; one process at a time."""
+        directory = self.path.parent
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            document = self._read()
+            before = _as_docker_writes(document)
+            yield document
+            after = _as_docker_writes(document)
+            if after != before:
+                self._write(after)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            os.close(lock)
+
+    def _write(self, text: str) -> None:
+        """By temporary file and rename, through a symbolic link, mode 0600, keeping the owner."""
+        target = os.path.realpath(self.path)
+        temporary = f"{target}.{secrets.token_hex(5)}"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), 0o600)
+                _keep_owner(target, file.fileno())
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def _unwritable(self, error: OSError) -> CredentialError:
+        return CredentialError(
+            f"write {self.path}: {(error.strerror or str(error)).lower()}",
+            hint="DOCKER_CONFIG names another directory",
+        )
+
+
+_UNENCRYPTED = (
+    "WARNING! Your credentials are stored unencrypted in '{}'.\n"
+    "Configure a credential helper to remove this warning. See\n"
+    "https://docs.docker.com/go/credential-store/\n"
+    "\n"
+)
+
+
+def _entry(credentials: Credentials) -> dict[str, str]:
+    """With an identity token the password is not kept, only the user's name."""
+    if not credentials.identity_token:
+        return {"auth": credentials.encoded()}
+    return {
+        "auth": Credentials(credentials.username).encoded(),
+        "identitytoken": credentials.identity_token,
+    }
+
+
+def _as_docker_writes(document: dict[str, Any]) -> str:
+    """Go's encoding/json with tabs; ``auths`` first when it is new, its servers sorted."""
+    ordered = document
+    if "auths" in document:
+        ordered = {"auths": dict(sorted(_mapping(document, "auths").items()))}
+        ordered |= {key: value for key, value in document.items() if key != "auths"}
+    text = json.dumps(ordered, indent="\t", ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _keep_owner(target: str, fd: int) -> None:
+    try:
+        status = os.stat(target)
+        os.fchown(fd, status.st_uid, status.st_gid)
+    except OSError:
+        pass
+
+
+def _mapping(document: dict[str, Any], key: str) -> dict[str, Any]:
+    value = document.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _helper_of(document: dict[str, Any], server: str) -> Helper | None:
+    name = _mapping(document, "credHelpers").get(server) or document.get("credsStore")
+    return Helper(str(name)) if name else None
+
+
+def _from_helper(helper: Helper, server: str) -> Credentials:
+    found = helper.get(server)
+    if found is None:
+        return ANONYMOUS
+    username, secret = found
+    return Credentials(identity_token=secret) if username == _TOKEN_USER else Credentials(username, secret)
 
 
 def _find(auths: dict[str, Any], server: str) -> dict[str, Any] | None:
     """The exact key, else (never for Docker Hub) one that is the same host with scheme or path."""
-    if isinstance(auths.get(server), dict):
-        found: dict[str, Any] = auths[server]
-        return found
-    if server == HUB_SERVER:
-        return None
-    for key, entry in auths.items():
-        if _host_of(key) == _host_of(server) and isinstance(entry, dict):
-            return entry
-    return None
+    exact = auths.get(server)
+    if isinstance(exact, dict):
+        return exact
+    return next(
+        (entry for key, entry in auths.items() if _is_same(key, server) and isinstance(entry, dict)), None
+    )
+
+
+def _is_same(key: str, server: str) -> bool:
+    return server != HUB_SERVER and _host_of(key) == _host_of(server)
 
 
 def _host_of(server: str) -> str:
-    return urlsplit(server if "://" in server else f"//{server}").netloc
-
-
-def _from_helper(helper: str, server: str) -> Credentials:
-    answer = _call(helper, "get", server)
-    if answer is None:
-        return ANONYMOUS
     try:
-        document = json.loads(answer)
-        user, secret = str(document["Username"]), str(document["Secret"])
-    except (ValueError, KeyError, TypeError):
-        raise CredentialError(f"docker-credential-{helper} get: unreadable answer") from None
-    if user == _TOKEN_USER:
-        return Credentials(identity_token=secret)
-    return Credentials(user, secret)
-
-
-# What helpers say, on stdout and with a failing exit code, when they know no credentials.
-_NONE_TEXTS = (
-    "credentials not found in native keychain",
-    "no credentials server URL",
-    "no credentials username",
-)
-
-
-def _call(helper: str, verb: str, text: str) -> str | None:
-    """Run a helper; None means that it knows nothing. Raises CredentialError."""
-    program = f"docker-credential-{helper}"
-    if "/" in helper or shutil.which(program) is None:
-        raise CredentialError(
-            f"{program}: executable file not found in $PATH",
-            hint="install it, or remove credsStore/credHelpers from config.json",
-        )
-    try:
-        done = subprocess.run(
-            [program, verb],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=_HELPER_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CredentialError(f"{program} {verb}: {error}") from error
-    if done.returncode == 0:
-        return done.stdout
-    message = done.stdout.strip()
-    if any(known in message for known in _NONE_TEXTS):
-        return None
-    raise CredentialError(f"{program} {verb}: {message or f'exit status {done.returncode}'}")
+        return urlsplit(server if "://" in server else f"//{server}").netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
 
 
 class Keychain:
@@ -240,10 +300,13 @@ class Keychain:
     def __init__(self, directory: Path) -> None:
         self._config = DockerConfig(directory)
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._config.path
+
     def resolve(self, domain: str) -> Credentials:
-        """What to show a registry. Raises InvalidArgument for an unusable domain."""
-        if not domain:
-            raise InvalidArgument("resolve credentials: empty registry name")
+        """What to show a registry. Raises CredentialError."""
         return self._config.get(server_of(domain))
 
     def store(self, server: str, credentials: Credentials) -> str:

@@ -17,6 +17,9 @@ HUB_REGISTRY = "https://registry-1.docker.io"
 # The key of Docker Hub in every credential store.
 HUB_SERVER = "https://index.docker.io/v1/"
 
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -25,6 +28,11 @@ class Endpoint:
     url: str
     mirror: bool = False
     verify: bool = True
+
+    @property
+    def scheme(self) -> str:
+        """``https`` or ``http``."""
+        return urlsplit(self.url).scheme
 
     @property
     def host(self) -> str:
@@ -55,24 +63,32 @@ def _mirror(config: Config, url: str) -> Endpoint:
 
 
 def is_insecure(config: Config, host: str) -> bool:
-    """True for hosts listed as insecure, and for addresses in a listed network or on loopback."""
+    """True for ``host[:port]`` listed as insecure, and for addresses in a listed network or on loopback.
+
+    A name is resolved; one that cannot be is secure.
+    """
     if host in config.insecure_registries:
         return True
-    networks = [ipaddress.ip_network(entry) for entry in config.insecure_registries if "/" in entry]
-    networks.append(ipaddress.ip_network("127.0.0.0/8"))
-    if config.compat == "28":
-        networks.append(ipaddress.ip_network("::1/128"))
+    networks = _networks(config)
     return any(address in network for address in _addresses(host) for network in networks)
 
 
-def _addresses(host: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+def _networks(config: Config) -> list[_Network]:
+    texts = [entry for entry in config.insecure_registries if "/" in entry]
+    # dockerd always adds these; the second one since 28.0.
+    texts += ["127.0.0.0/8"] if config.compat == "20.10" else ["127.0.0.0/8", "::1/128"]
+    return [ipaddress.ip_network(text, strict=False) for text in texts]
+
+
+def _addresses(host: str) -> list[_Address]:
     name = urlsplit(f"//{host}").hostname or host
     try:
         return [ipaddress.ip_address(name)]
     except ValueError:
         pass
     try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
-    except OSError:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
         return []
-    return [ipaddress.ip_address(str(address).partition("%")[0]) for address in sorted(map(str, found))]
+    texts = {str(entry[4][0]).partition("%")[0] for entry in found}
+    return [ipaddress.ip_address(text) for text in sorted(texts)]

@@ -1,17 +1,34 @@
-"""What a registry, or the way to it, can answer; texts are Docker's (docker-engine §2.9)."""
+"""What a registry, or the way to it, can answer; texts are Docker's (docker-engine §2.9).
+
+::
+
+    NetworkError (Unavailable)         no connection, or it broke
+    ├── Unreachable                    there was never one: name, route, port
+    ServerError (Unavailable)          5xx
+    TlsError (Unavailable)             a certificate is not accepted; not retryable
+    RegistryError (Unavailable)        an answer that is no success and says nothing; not retryable
+    ManifestUnknown, RepositoryUnknown, BlobUnknown (NotFound)
+    AccessDenied (Forbidden)           not for us, or not there: registries do not tell which
+    BadCredentials (Unauthorized)      wrong, or missing
+    RateLimited (ResourceExhausted)    429
+    BrokenRegistry (DataLoss)          the registry breaks the protocol
+    └── ManifestMismatch, ConfigMismatch   bytes that are not the digest's
+    TlsFiles, ProxySettings (InvalidArgument)   what the host's own settings say cannot be used
+"""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import TypeVar
 
+from onggi.content.errors import Throttled
 from onggi.errors import (
+    Cancelled,
     DataLoss,
+    DeadlineExceeded,
     Forbidden,
     InvalidArgument,
     NotFound,
     OnggiError,
-    ResourceExhausted,
     Unauthorized,
     Unavailable,
 )
@@ -19,32 +36,42 @@ from onggi.errors import (
 __all__ = [
     "AccessDenied",
     "BadCredentials",
+    "BlobUnknown",
     "BrokenRegistry",
+    "ConfigMismatch",
     "ManifestMismatch",
     "ManifestUnknown",
     "NetworkError",
+    "ProxySettings",
     "RateLimited",
     "RegistryError",
     "RepositoryUnknown",
     "ServerError",
     "TlsError",
     "TlsFiles",
-    "error_text",
+    "Unreachable",
+    "prefixed",
 ]
+
+_OTHER_BYTES = "the registry, or something on the way, served other bytes"
 
 
 class RegistryError(Unavailable):
-    """An answer that nobody can make sense of."""
+    """An answer that is no success, in the registry's words. ``status`` is HTTP's."""
 
     retryable = False
 
+    def __init__(self, message: str, status: int, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint or "ask whoever runs the registry")
+        self.status = status
+
 
 class ServerError(Unavailable):
-    """A 5xx, or another status nobody expects here."""
+    """A 5xx, or a status nobody expects here."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(
-            f"received unexpected HTTP status: {status} {reason}",
+            f"received unexpected HTTP status: {status} {reason}".rstrip(),
             hint="the registry is in trouble; try again later",
         )
         self.status = status
@@ -54,6 +81,22 @@ class BrokenRegistry(DataLoss):
     """The registry breaks the protocol."""
 
 
+class ManifestMismatch(BrokenRegistry):
+    """The manifest's bytes are not those of the digest asked for."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"manifest verification failed for digest {digest}", hint=_OTHER_BYTES)
+        self.digest = digest
+
+
+class ConfigMismatch(BrokenRegistry):
+    """The image config's bytes are not those of its digest, or not as many as the manifest says."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"image config verification failed for digest {digest}", hint=_OTHER_BYTES)
+        self.digest = digest
+
+
 class ManifestUnknown(NotFound):
     """No such tag or digest."""
 
@@ -61,6 +104,7 @@ class ManifestUnknown(NotFound):
         super().__init__(
             f"manifest for {familiar} not found: {detail}", hint=f"see its tags: onggi remote ls {name}"
         )
+        self.reference = familiar
 
 
 class RepositoryUnknown(NotFound):
@@ -68,46 +112,47 @@ class RepositoryUnknown(NotFound):
 
     def __init__(self, name: str, detail: str) -> None:
         super().__init__(f"repository {name} not found: {detail}", hint="check the name")
+        self.repository = name
+
+
+class BlobUnknown(NotFound):
+    """The registry has the manifest, but not one of its blobs."""
+
+    def __init__(self, digest: str, name: str) -> None:
+        super().__init__(
+            f"download {digest}: unknown blob in repository {name}",
+            hint="the image is incomplete at its registry: push it again",
+        )
+        self.digest = digest
 
 
 class AccessDenied(Forbidden):
     """Not for us, or not there: registries do not tell which."""
 
-    def __init__(self, name: str, detail: str) -> None:
-        super().__init__(
-            f"pull access denied for {name}, repository does not exist "
-            f"or may require 'docker login': {detail}",
-            hint="check the name, or log in: onggi login",
-        )
+    def __init__(self, message: str, server: str) -> None:
+        super().__init__(message, hint=f"check the name, or log in: onggi login {server}".rstrip())
 
 
 class BadCredentials(Unauthorized):
     """The registry or its token server refuses the credentials, or there are none."""
 
 
-class RateLimited(ResourceExhausted):
+class RateLimited(Throttled):
     """429. ``retry_after_s`` is what the registry asked to wait, if it did."""
 
-    def __init__(self, detail: str, retry_after_s: float | None) -> None:
-        wait = f"wait {retry_after_s:.0f} s" if retry_after_s else "wait a while"
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        wait = "wait a while" if retry_after_s is None else f"wait {retry_after_s:.0f} s"
         super().__init__(
-            f"toomanyrequests: {detail}", hint=f"{wait}, or log in for a higher limit", retryable=True
-        )
-        self.retry_after_s = retry_after_s
-
-
-class ManifestMismatch(DataLoss):
-    """The manifest's bytes are not those of the digest asked for."""
-
-    def __init__(self, digest: str) -> None:
-        super().__init__(
-            f"manifest verification failed for digest {digest}",
-            hint="the registry, or something on the way, served other bytes",
+            message, hint=hint or f"{wait}, or log in for a higher limit", retry_after_s=retry_after_s
         )
 
 
 class NetworkError(Unavailable):
     """No connection, or it broke."""
+
+
+class Unreachable(NetworkError):
+    """There was no connection at all: the name, the route or the port does not lead anywhere."""
 
 
 class TlsError(Unavailable):
@@ -117,29 +162,19 @@ class TlsError(Unavailable):
 
 
 class TlsFiles(InvalidArgument):
-    """``certs.d`` has half of a key pair."""
+    """``certs.d`` has half of a key pair, or files that cannot be read."""
 
 
-def error_text(body: bytes) -> tuple[str, str]:
-    """Code (lower case, spaces) and message of the first error in a registry's error body.
-
-    ``("", "")`` when the body is none. Registries put code, message and detail into
-    ``{"errors": […]}``; token servers also answer ``{"details": …}``.
-    """
-    try:
-        document: Any = json.loads(body)
-        first = document["errors"][0]
-        code = str(first.get("code", "")).lower().replace("_", " ")
-        return code, str(first.get("message") or code)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        pass
-    try:
-        detail = json.loads(body).get("details") or json.loads(body).get("message")
-        return ("unauthorized", str(detail)) if detail else ("", "")
-    except (ValueError, AttributeError):
-        return "", ""
+class ProxySettings(InvalidArgument):
+    """The configured proxy cannot be used."""
 
 
-def is_final(error: OnggiError) -> bool:
-    """True when asking another endpoint cannot help."""
-    return isinstance(error, DataLoss)
+_E = TypeVar("_E", bound=OnggiError)
+
+
+def prefixed(prefix: str, error: _E) -> _E:
+    """The same error, saying first what was being done; who stops a verb needs no such words."""
+    if not isinstance(error, Cancelled | DeadlineExceeded):
+        error.message = f"{prefix}: {error.message}"
+        error.args = (error.message,)
+    return error

@@ -1,0 +1,93 @@
+"""One endpoint, spoken to as it wants to be: pinged once, every request authorized."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from onggi.cancel import CancelToken
+from onggi.errors import OnggiError
+from onggi.registry.auth import Authorizer, Scopes
+from onggi.registry.credentials import Credentials
+from onggi.registry.endpoints import Endpoint
+from onggi.registry.errors import BadCredentials, prefixed
+from onggi.registry.response import Response
+from onggi.registry.transport import Headers, Transport
+
+__all__ = ["Session"]
+
+_PING_TIMEOUT_S = 15.0
+
+
+class Session:
+    """Thread-safe; keeps challenges and tokens for as long as it lives."""
+
+    def __init__(
+        self, transport: Transport, endpoint: Endpoint, credentials: Callable[[], Credentials]
+    ) -> None:
+        self.endpoint = endpoint
+        self._transport = transport
+        self._auth = Authorizer(transport, endpoint, credentials)
+        self._pinged = False
+        self._lock = threading.Lock()
+
+    def ping(self, cancel: CancelToken) -> None:
+        """Learn how this endpoint wants to be addressed; once. Any answer will do.
+
+        Raises NetworkError, TlsError.
+        """
+        with self._lock:
+            if self._pinged:
+                return
+            url = f"{self.endpoint.url}/v2/"
+            response = self._transport.request(
+                "GET", url, {}, self.endpoint, cancel, timeout_s=_PING_TIMEOUT_S
+            )
+            # Whoever a redirect led to does not say where our credentials go.
+            if response.status == 401 and response.url == url:
+                self._auth.learn(response)
+            response.release()
+            self._pinged = True
+
+    def check_login(self, cancel: CancelToken) -> str:
+        """Prove the credentials; returns the identity token if the registry gives one.
+
+        Raises BadCredentials with Docker's text.
+        """
+        self.ping(cancel)
+        url = f"{self.endpoint.url}/v2/"
+        response = self._request("GET", url, {}, (), cancel)
+        response.release()
+        if response.status != 200:
+            raise BadCredentials(
+                f"login attempt to {url} failed with status: {response.status} {response.reason}".rstrip(),
+                hint="check the user name and the password",
+            )
+        return self._auth.refresh_token(())
+
+    def send(self, method: str, path: str, headers: Headers, scopes: Scopes, cancel: CancelToken) -> Response:
+        """A request below ``/v2/``.
+
+        When the registry no longer takes the token it is renewed, and the request repeated,
+        once. The caller reads the answer to its end or closes it.
+        """
+        self.ping(cancel)
+        url = f"{self.endpoint.url}/v2/{path}"
+        response = self._request(method, url, headers, scopes, cancel)
+        if response.status == 401 and response.url == url and self._auth.learn(response):
+            response.release()
+            self._auth.forget(scopes)
+            response = self._request(method, url, headers, scopes, cancel)
+        return response
+
+    def _request(
+        self, method: str, url: str, headers: Headers, scopes: Scopes, cancel: CancelToken
+    ) -> Response:
+        try:
+            authorization = self._auth.header(scopes, cancel)
+        except OnggiError as error:
+            raise prefixed(f'{method.capitalize()} "{url}"', error) from error.__cause__
+        sent = dict(headers)
+        if authorization is not None:
+            sent["Authorization"] = authorization
+        return self._transport.request(method, url, sent, self.endpoint, cancel)
