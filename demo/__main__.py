@@ -31,7 +31,7 @@ def main() -> int:
             try:
                 Tour(stage, content).walk()
             except BrokenPromise as broken:
-                say(f"\n  \N{BALLOT X} not so: {broken}")
+                say(f"\n  ✗ not so: {broken}")
                 return 1
     say("\nEvery promise was kept.")
     return 0

@@ -100,7 +100,7 @@ class Stage:
         """Check what the step was to show; ``words`` say it as a fact."""
         if not kept:
             raise BrokenPromise(words)
-        say(f"  \N{CHECK MARK} {words}")
+        say(f"  ✓ {words}")
 
     def equal(self, found: object, expected: object, words: str) -> None:
         """A promise whose two sides are worth seeing when they differ."""
