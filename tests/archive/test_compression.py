@@ -153,6 +153,22 @@ def test_zstd_without_the_package(monkeypatch):
         list(decompressed([stream]))
 
 
+@pytest.mark.parametrize(("kind", "module"), [(Compression.BZIP2, "bz2"), (Compression.XZ, "lzma")])
+def test_a_python_without_the_library(monkeypatch, kind, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    load(kind)
+    with pytest.raises(UnsupportedCompression, match=module):
+        list(decompressed([COMPRESS[kind](b"a") if module == "bz2" else b"\xfd7zXZ\0" + bytes(20)]))
+
+
+def test_many_tiny_members(inflate):
+    """Each end gives the rest of its slice back; the slices are small, so that is cheap."""
+    stream = b"".join(gzip.compress(b"%d " % number) for number in range(20_000))
+    assert b"".join(decompressed(cut(stream, 1 << 18))) == b"".join(
+        b"%d " % number for number in range(20_000)
+    )
+
+
 def test_errors_of_the_source_pass_through():
     def chunks():
         yield gzip.compress(b"content")[:12]

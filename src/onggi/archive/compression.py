@@ -7,12 +7,12 @@ anything else is taken as it is.
 
 from __future__ import annotations
 
-import bz2
-import lzma
+import sys
 import zlib
 from enum import Enum
+from importlib import import_module
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from onggi.errors import DataLoss, Unsupported
 
@@ -31,6 +31,9 @@ __all__ = [
 
 PIECE = 1 << 20
 """Most bytes given at once. A bomb of any ratio costs this much memory, not its own size."""
+
+FIRST_SLICE = 16 << 10
+"""Compressed bytes given to a fresh decompressor at first."""
 
 XZ_MEMORY_LIMIT = 256 << 20
 """Bytes an xz stream may ask for; ``xz -9`` needs 65 MiB to decompress."""
@@ -138,10 +141,20 @@ class _ZlibDecompressor:
 
 
 def _new_decompressor(compression: Compression) -> _Decompressor:
-    if compression is Compression.BZIP2:
-        return bz2.BZ2Decompressor()
-    if compression is Compression.XZ:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_LIMIT)
+    if compression is Compression.GZIP:
+        return _new_inflate()
+    try:
+        if compression is Compression.BZIP2:
+            from bz2 import BZ2Decompressor
+
+            return BZ2Decompressor()
+        from lzma import FORMAT_XZ, LZMADecompressor
+    except ImportError as error:  # Python can be built without them
+        raise UnsupportedCompression(compression, error.name or compression.value) from None
+    return LZMADecompressor(FORMAT_XZ, memlimit=XZ_MEMORY_LIMIT)
+
+
+def _new_inflate() -> _Decompressor:
     try:
         from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor
     except ImportError:
@@ -150,21 +163,31 @@ def _new_decompressor(compression: Compression) -> _Decompressor:
     return decompressor
 
 
+def _errors() -> tuple[type[Exception], ...]:
+    """What decompressors raise for damaged input; two modules have classes of their own."""
+    own = {"isal.igzip_lib": "IsalError", "lzma": "LZMAError"}
+    loaded = [getattr(sys.modules.get(module), name, zlib.error) for module, name in own.items()]
+    return OSError, EOFError, ValueError, zlib.error, *loaded
+
+
+_MODULES = {
+    Compression.GZIP: ("isal.igzip_lib",),
+    Compression.BZIP2: ("bz2",),
+    Compression.XZ: ("lzma",),
+    Compression.ZSTD: ("zstandard", "onggi.archive.zstd_frames"),
+}
+
+
 def load(compression: Compression) -> None:
     """Import what decompressing needs, for a process that will not be able to import later.
 
     A missing package is no error here; :func:`decompressed` does without or says so.
     """
-    try:
-        if compression is Compression.GZIP:
-            import isal.igzip_lib
-            import isal.isal_zlib  # noqa: F401
-        elif compression is Compression.ZSTD:
-            import zstandard  # noqa: F401
-
-            import onggi.archive.zstd_frames  # noqa: F401
-    except ImportError:
-        pass
+    for module in _MODULES.get(compression, ()):
+        try:
+            import_module(module)
+        except ImportError:
+            pass
 
 
 def preload() -> None:
@@ -208,33 +231,81 @@ def _pieces(chunk: bytes) -> Iterator[bytes]:
         yield chunk[start : start + PIECE]
 
 
+class _Feed:
+    """The compressed stream, given out in slices.
+
+    A slice is small when a frame starts and grows while it lasts: what lies behind the
+    frame's end comes back and is cut again, and streams of many tiny frames exist.
+    """
+
+    def __init__(self, data: bytes, source: Iterator[bytes]) -> None:
+        self._data = data
+        self._source = source
+        self._position = 0
+        self._size = FIRST_SLICE
+
+    def peek(self, size: int) -> bytes:
+        """The next ``size`` bytes, fewer only at the end of the stream."""
+        while len(self._data) - self._position < size:
+            following = next(self._source, None)
+            if following is None:
+                break
+            self._data, self._position = self._data[self._position :] + following, 0
+        return self._data[self._position : self._position + size]
+
+    def skip(self, size: int) -> None:
+        """Pass over bytes that were peeked at."""
+        self._position += size
+
+    def take(self) -> bytes:
+        """The next slice; empty at the end of the stream."""
+        if self._position == len(self._data):
+            self._data, self._position = next((chunk for chunk in self._source if chunk), b""), 0
+        data = self._data[self._position : self._position + self._size]
+        self._position += len(data)
+        self._size *= 4
+        return data
+
+    def give_back(self, unused: bytes) -> None:
+        """The frame has ended, and so much of the last slice lies behind it."""
+        self._position -= len(unused)
+        self._size = FIRST_SLICE
+
+
 def _decompress(compression: Compression, data: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
-    decompressor: _Decompressor | None = None
-    while True:
-        while data:
-            if decompressor is None:
-                data = _start_of_stream(compression, data, source)
-                if not data:
-                    return
-                decompressor = _new_decompressor(compression)
-            yield from _drain(compression, decompressor, data)
-            data = b""
-            if decompressor.eof:
-                data, decompressor = decompressor.unused_data, None
-        following = next(source, None)
-        if following is None:
-            break
-        data = following
-    if decompressor is not None:
-        raise CorruptStream(compression, "unexpected EOF")
+    feed = _Feed(data, source)
+    while _has_another(compression, feed):
+        decompressor = _new_decompressor(compression)
+        while not decompressor.eof:
+            piece = feed.take()
+            if not piece:
+                raise CorruptStream(compression, "unexpected EOF")
+            yield from _drain(compression, decompressor, piece)
+        feed.give_back(decompressor.unused_data)
+
+
+def _has_another(compression: Compression, feed: _Feed) -> bool:
+    """What follows a complete stream must be another one, or nothing.
+
+    xz pads streams with NULs; nothing else may be padded: Go's gzip reader, and so Docker,
+    refuses what gzip(1) only warns about.
+    """
+    prefix = feed.peek(SNIFF_SIZE)
+    while compression is Compression.XZ and prefix[:1] == b"\0":
+        feed.skip(len(prefix) - len(prefix.lstrip(b"\0")))
+        prefix = feed.peek(SNIFF_SIZE)
+    if prefix and sniff(prefix) is not compression:
+        raise CorruptStream(compression, "trailing garbage")
+    return bool(prefix)
 
 
 def _drain(compression: Compression, decompressor: _Decompressor, data: bytes) -> Iterator[bytes]:
     """All output of one piece of input."""
+    errors = _errors()
     while True:
         try:
             output = decompressor.decompress(data, PIECE)
-        except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, _isal_error()) as error:
+        except errors as error:
             raise CorruptStream(compression, str(error)) from None
         if output:
             yield output
@@ -243,40 +314,12 @@ def _drain(compression: Compression, decompressor: _Decompressor, data: bytes) -
         data = b""
 
 
-def _isal_error() -> type[Exception]:
-    """igzip's own exception, where it is installed."""
-    try:
-        from isal.isal_zlib import IsalError
-    except ImportError:
-        return zlib.error
-    return cast("type[Exception]", IsalError)
-
-
-def _start_of_stream(compression: Compression, data: bytes, source: Iterator[bytes]) -> bytes:
-    """What follows a complete stream must be another one, or nothing.
-
-    xz pads streams with NULs in fours; nothing else may be padded: Go's gzip reader, and so
-    Docker, refuses what gzip(1) only warns about.
-    """
-    while True:
-        if compression is Compression.XZ:
-            data = data.lstrip(b"\0")
-        if len(data) >= SNIFF_SIZE:
-            break
-        following = next(source, None)
-        if following is None:
-            break
-        data += following
-    if data and sniff(data) is not compression:
-        raise CorruptStream(compression, "trailing garbage")
-    return data
-
-
 def _decompress_zstd(data: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
     try:
         from zstandard import ZstdDecompressor, ZstdError
     except ImportError:
         raise UnsupportedCompression(Compression.ZSTD, "zstandard") from None
+
     from onggi.archive.zstd_frames import BrokenFrame, split_frames
 
     decompressor = ZstdDecompressor(max_window_size=ZSTD_WINDOW_LIMIT)

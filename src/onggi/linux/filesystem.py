@@ -67,7 +67,9 @@ def syncfs(fd: int) -> None:
 def statfs_type(path: str | bytes) -> str:
     """Docker's name for the file system that ``path`` is on, ``<unknown>`` for others."""
     buffer = ctypes.create_string_buffer(_STATFS_SIZE)
-    _check(_libc.statfs(ctypes.c_char_p(os.fsencode(path)), buffer), path)
+    # statfs64 also answers for large disks on 32-bit machines; the type stands first in both.
+    call = getattr(_libc, "statfs64", _libc.statfs)
+    _check(call(ctypes.c_char_p(os.fsencode(path)), buffer), path)
     magic = ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
     return FILESYSTEM_NAMES.get(magic, "<unknown>")
 

@@ -25,6 +25,9 @@ _RETRIES = 32
 _LINK_LIMIT = 40
 """Symbolic links followed in one lookup: the kernel's own limit."""
 
+_LARGEFILE = getattr(os, "O_LARGEFILE", 0)
+"""What the C library's open adds on 32-bit machines for files of 2 GiB and more; openat2 has no such help."""
+
 _MODE_FLAGS = os.O_CREAT | getattr(os, "O_TMPFILE", 0) & ~os.O_DIRECTORY
 
 
@@ -45,8 +48,9 @@ def open_in_root(root_fd: int, path: bytes, flags: int, mode: int = 0) -> int:
     """
     if b"\0" in path:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+    exact = flags | os.O_CLOEXEC | (0 if flags & os.O_PATH else _LARGEFILE)
     for _ in range(_RETRIES):
-        descriptor = _openat2(root_fd, path or b".", flags | os.O_CLOEXEC, mode)
+        descriptor = _openat2(root_fd, path or b".", exact, mode)
         if descriptor >= 0:
             return descriptor
         error = ctypes.get_errno()
