@@ -93,8 +93,7 @@ class Removal:
         if _is_single(references):
             self._check_hard_and_stopped(image_id, force=force)
             self._declare(image_id)
-            for reference in references:
-                self._untag(reference, image_id)
+            self._untag(references, image_id)
         self._delete(image_id, force=force)
 
     def _untag_by_name(
@@ -104,9 +103,7 @@ class Removal:
         reference = Reference.parse(name, self._core.config.compat).tagged()
         if not force and _is_single(references):
             self._check_containers_of_single(reference, image_id)
-        self._untag(_stored(reference), image_id)
-        if reference.digest is None:
-            self._untag_digests_of(reference, image_id)
+        self._untag(self._going_with(_stored(reference), image_id), image_id)
         return bool(self._references(image_id))
 
     def _check_containers_of_single(self, reference: Reference, image_id: ImageID) -> None:
@@ -119,18 +116,21 @@ class Removal:
                 hint="remove the container first, or force with -f",
             )
 
-    def _untag_digests_of(self, removed: Reference, image_id: ImageID) -> None:
-        """The last tag of a repository takes the repository's digests of this image along."""
-        same = [name for name in self._references(image_id) if name.name == removed.name]
-        if not any(name.digest is None for name in same):
-            for name in same:
-                self._untag(name, image_id)
+    def _going_with(self, removed: Reference, image_id: ImageID) -> list[Reference]:
+        """The name, and with the last tag of a repository that repository's digests of this image."""
+        rest = [name for name in self._references(image_id) if name.name == removed.name and name != removed]
+        if removed.digest is not None or any(name.digest is None for name in rest):
+            return [removed]
+        return [removed, *rest]
 
-    def _untag(self, reference: Reference, image_id: ImageID) -> None:
+    def _untag(self, references: Sequence[Reference], image_id: ImageID) -> None:
+        """Forget names in one transaction: a kill leaves all of them or none."""
         with self._core.tags.transaction() as names:
-            names.remove(reference)
-        self._removed.append(Removed(untagged=reference.familiar))
-        self._core.emit("untag", image_id, {"name": reference.familiar})
+            for reference in references:
+                names.remove(reference)
+        for reference in references:
+            self._removed.append(Removed(untagged=reference.familiar))
+            self._core.emit("untag", image_id, {"name": reference.familiar})
 
     # --- deleting -------------------------------------------------------------------------
 
@@ -145,8 +145,7 @@ class Removal:
         self._check_conflicts(image_id, force=force)
         parent = self._core.images.parent(image_id)
         self._declare(image_id)
-        for reference in self._references(image_id):
-            self._untag(reference, image_id)
+        self._untag(self._references(image_id), image_id)
         chains = self._chains(image_id)
         sizes = {chain: record.size for chain in chains if (record := self._core.layers.usable(chain))}
         self._core.images.remove(image_id)
@@ -237,8 +236,7 @@ class Removal:
             with self._alone_with(image.id):
                 self._check_hard_and_stopped(image.id, force=False)
                 self._declare(image.id)
-                for reference in image.references:
-                    self._untag(reference, image.id)
+                self._untag(image.references, image.id)
                 self._delete(image.id, force=False)
         except (ImageInUse, ImageNotFound):
             return

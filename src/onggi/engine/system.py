@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from onggi.version import __version__
 from onggi.engine.containers import known_containers
 from onggi.engine.core import Core
 from onggi.engine.doctor import Finding, examine
@@ -20,6 +19,7 @@ from onggi.oci.platform import Platform
 from onggi.oci.timestamps import format_ns
 from onggi.store.atomic import read_optional
 from onggi.store.dataroot import engine_id
+from onggi.version import __version__
 
 if TYPE_CHECKING:
     from onggi.engine.auth import Auth
