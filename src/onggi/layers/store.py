@@ -160,7 +160,11 @@ class LayerStore:
             lease = self.locks.try_acquire(_lock_name(chain), exclusive=True)
             if lease is None:
                 break
-            if chain not in self.db or self.is_used(chain):
+            if chain not in self.db:
+                # Gone already: an interrupted removal is being finished.
+                lease.release(remove=True)
+                continue
+            if self.is_used(chain):
                 lease.release()
                 break
             self._remove(chain)
