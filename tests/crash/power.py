@@ -10,6 +10,7 @@ seconds decides as much as the program does. So there are two cuts at every poin
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -91,11 +92,23 @@ class Disk:
         filler = self.path / "filler"
         status = os.statvfs(self.path)
         with open(filler, "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_bsize - free_bytes)
+            _allocate(file.fileno(), status.f_bavail * status.f_bsize - free_bytes)
         try:
             yield
         finally:
             filler.unlink()
+
+
+def _allocate(fd: int, size_bytes: int) -> None:
+    """As much of ``size_bytes`` as fits: the map of a fragmented file needs blocks too."""
+    while size_bytes > 0:
+        try:
+            os.posix_fallocate(fd, 0, size_bytes)
+            return
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            size_bytes -= 64 * 1024
 
 
 @contextmanager
