@@ -3,7 +3,8 @@
 Registries answer ``{"errors": [{"code", "message", "detail"}, …]}``, token servers also
 ``{"details": "…"}``. Docker shows the first error as ``<code in lower case>: <message>``; an
 error that says nothing but its code's usual message shrinks to the code (docker-engine
-§2.9; distribution's registry/client/errors.go, registry/api/errcode).
+§2.9; distribution's registry/client/errors.go, registry/api/errcode). For what is not found
+we keep the sentence with the name all the same.
 """
 
 from __future__ import annotations
@@ -82,9 +83,13 @@ class _Said:
     bare: bool = False
 
     @property
-    def text(self) -> str:
+    def full(self) -> str:
         code = self.code.lower().replace("_", " ")
-        return code if self.bare else f"{code}: {self.message}"
+        return f"{code}: {self.message}"
+
+    @property
+    def text(self) -> str:
+        return self.full.partition(":")[0] if self.bare else self.full
 
 
 def failure(answer: Answer, body: bytes, subject: Subject) -> OnggiError:
@@ -102,11 +107,11 @@ def failure(answer: Answer, body: bytes, subject: Subject) -> OnggiError:
     if said.code == "UNAUTHORIZED":
         return BadCredentials(said.text, hint=f"log in: onggi login {subject.server}".rstrip())
     if said.code == "NAME_UNKNOWN":
-        return RepositoryUnknown(subject.name, said.text)
+        return RepositoryUnknown(subject.name, said.full)
     if said.code == "MANIFEST_UNKNOWN":
-        return ManifestUnknown(subject.familiar, subject.name, said.text)
+        return ManifestUnknown(subject.familiar, subject.name, said.full)
     if status == 404 and not subject.name_only:
-        return ManifestUnknown(subject.familiar, subject.name, said.text)
+        return ManifestUnknown(subject.familiar, subject.name, said.full)
     return RegistryError(said.text, status)
 
 

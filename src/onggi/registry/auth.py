@@ -155,7 +155,14 @@ class Authorizer:
         separator = "&" if urlsplit(realm).query else "?"
         url = f"{realm}{separator}{urlencode(sorted(query))}"
         return self._transport.request(
-            "GET", url, headers, self._endpoint, cancel, timeout_s=_TOKEN_TIMEOUT_S
+            "GET",
+            url,
+            headers,
+            self._endpoint,
+            cancel,
+            timeout_s=_TOKEN_TIMEOUT_S,
+            # Without them it would give a stranger's token, and no word why that opens nothing.
+            same_origin=bool(credentials),
         )
 
     def _refresh(

@@ -144,7 +144,7 @@ class DockerConfig:
     def store(self, server: str, credentials: Credentials) -> str:
         """Keep credentials; returns the warning to show, empty when no password lies open.
 
-        The warning is the docker command line's: three lines and an empty one.
+        The warning is the docker command line's, which puts an empty line before and after it.
         """
         with self._changing() as document:
             auths = _mapping(document, "auths")
@@ -221,7 +221,6 @@ _UNENCRYPTED = (
     "WARNING! Your credentials are stored unencrypted in '{}'.\n"
     "Configure a credential helper to remove this warning. See\n"
     "https://docs.docker.com/go/credential-store/\n"
-    "\n"
 )
 
 
@@ -236,12 +235,10 @@ def _entry(credentials: Credentials) -> dict[str, str]:
 
 
 def _as_docker_writes(document: dict[str, Any]) -> str:
-    """Go's encoding/json with tabs; ``auths`` first when it is new, its servers sorted."""
-    ordered = document
-    if "auths" in document:
-        ordered = {"auths": dict(sorted(_mapping(document, "auths").items()))}
-        ordered |= {key: value for key, value in document.items() if key != "auths"}
-    text = json.dumps(ordered, indent="\t", ensure_ascii=False)
+    """Go's encoding/json with tabs, the servers sorted."""
+    if isinstance(document.get("auths"), dict):
+        document = document | {"auths": dict(sorted(document["auths"].items()))}
+    text = json.dumps(document, indent="\t", ensure_ascii=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

@@ -85,7 +85,8 @@ class Helper:
         if any(known in out for known in _NONE_TEXTS):
             return None
         raise CredentialError(
-            f"error {doing} credentials - err: exit status {done.returncode}, out: `{' '.join(out.split())}`",
+            f"error {doing} credentials - err: {self.program} {verb}: exit status {done.returncode}, "
+            f"out: `{' '.join(out.split())}`",
             hint=self._hint,
         )
 

@@ -74,10 +74,12 @@ class Transport:
         body: bytes | None = None,
         timeout_s: float | None = None,
         follow: bool = True,
+        same_origin: bool = False,
     ) -> Response:
         """One request, redirects included; the caller reads the answer to its end or closes it.
 
-        ``timeout_s`` replaces the stall timeout. Raises NetworkError, TlsError, BrokenRegistry,
+        ``timeout_s`` replaces the stall timeout. With ``same_origin`` a redirect to another host
+        is an error. Raises NetworkError, TlsError, BrokenRegistry,
         TlsFiles, ProxySettings, Cancelled, DeadlineExceeded.
         """
         wanted = _header_dict(headers)
@@ -91,7 +93,10 @@ class Transport:
             if not follow or response.status not in _REDIRECTS or not location:
                 return response
             response.release()
-            url, wanted = self._redirect(url, urljoin(url, location), wanted, endpoint)
+            target = urljoin(url, location)
+            if same_origin and _origin(target) != _origin(url):
+                raise _refused(url, target, "it is not who our credentials are for")
+            url, wanted = self._redirect(url, target, wanted, endpoint)
         where = without_secrets(first_url, keep_query=True)
         raise BrokenRegistry(
             f'{method.capitalize()} "{where}": stopped after {_MAX_REDIRECTS} redirects',
@@ -103,15 +108,11 @@ class Transport:
     ) -> tuple[str, urllib3.HTTPHeaderDict]:
         target = urlsplit(new)
         host = target.netloc.rpartition("@")[2]
-        where = f'Get "{without_secrets(old, keep_query=True)}"'
         if target.scheme not in ("http", "https") or not target.hostname:
-            raise BrokenRegistry(f"{where}: redirected to an address that is not http: {target.scheme!r}")
+            raise _refused(old, new, "it is not http")
         downgrade = urlsplit(old).scheme == "https" and target.scheme == "http"
         if downgrade and endpoint.verify and not is_insecure(self._config, host):
-            raise BrokenRegistry(
-                f"{where}: redirected from https to plain http on {host}: refused",
-                hint=f"list {host} in insecure-registries if that is meant to be",
-            )
+            raise _refused(old, new, f"it leaves https; list {host} in insecure-registries if that is meant")
         if _origin(old) != _origin(new):
             headers = headers.copy()
             headers.discard("Authorization")
@@ -213,6 +214,13 @@ class Transport:
             "https": functools.partial(HttpsPool, self._watches),  # type: ignore[dict-item]
         }
         return pool
+
+
+def _refused(old: str, new: str, reason: str) -> BrokenRegistry:
+    old, new = without_secrets(old, keep_query=False), without_secrets(new[:300], keep_query=False)
+    return BrokenRegistry(
+        f'"{old}": redirected to "{new}": refused, since {reason}', hint="ask whoever runs the registry"
+    )
 
 
 def _header_dict(headers: Headers) -> urllib3.HTTPHeaderDict:
