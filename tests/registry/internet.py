@@ -93,9 +93,7 @@ class _Way(socketserver.StreamRequestHandler):
                 rest = parts.path + (f"?{parts.query}" if parts.query else "")
                 kept = [line for line in headers if not line.lower().startswith((b"proxy-", b"connection"))]
                 there.sendall(
-                    b"".join(
-                        [f"{method} {rest} {version}\r\n".encode(), *kept, b"Connection: close\r\n\r\n"]
-                    )
+                    b"".join([f"{method} {rest} {version}\r\n".encode(), *kept, b"Connection: close\r\n\r\n"])
                 )
             _join(self.connection, there)
 

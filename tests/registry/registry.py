@@ -33,9 +33,11 @@ def digest_of(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def error(status: int, code: str, message: str = "", headers: dict[str, str] | None = None) -> Reply:
+def error(
+    status: int, code: str, message: str = "", headers: dict[str, str] | None = None, detail: object = None
+) -> Reply:
     """An answer as the distribution specification wants errors."""
-    body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+    body = json.dumps({"errors": [{"code": code, "message": message, "detail": detail}]}).encode()
     return Reply(status, body, {"Content-Type": "application/json", **(headers or {})})
 
 
@@ -80,7 +82,7 @@ class FakeRegistry:
     def _manifest(self, name: str, what: str) -> Reply:
         found = self.manifests.get((name, what))
         if found is None:
-            return error(404, "MANIFEST_UNKNOWN", "manifest unknown")
+            return error(404, "MANIFEST_UNKNOWN", "manifest unknown", detail={"Tag": what})
         media_type, raw = found
         return Reply(200, raw, {"Content-Type": media_type, "Docker-Content-Digest": digest_of(raw)})
 

@@ -142,7 +142,7 @@ class _Conversation(http.server.BaseHTTPRequestHandler):
         self.server.site.requests.append(request)
         self._send(self.server.site.answer(request))
 
-    do_GET = do_HEAD = do_POST = do_PUT = _serve
+    do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815
 
     def _send(self, reply: Reply) -> None:
         self.send_response(reply.status, reply.reason)
