@@ -2,6 +2,7 @@ import bz2
 import gzip
 import lzma
 import sys
+import zlib
 
 import pytest
 import zstandard
@@ -181,3 +182,14 @@ def test_errors_of_the_source_pass_through():
 def test_preload_brings_what_gzip_needs():
     compression.preload()
     assert "isal.igzip_lib" in sys.modules
+
+
+def test_every_field_of_a_gzip_header(inflate):
+    """Extra field (eStargz keeps its table of contents there), name, comment, header checksum."""
+    body = gzip.compress(b"content")[10:]
+    extra = (9).to_bytes(2, "little") + b"SG\x05\x00estar"
+    header = b"\x1f\x8b\x08\x1e" + bytes(6) + extra + b"name\0" + b"comment\0"
+    checksum = (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little")
+    stream = header + checksum + body
+    for size in (1, 7, len(stream)):
+        assert b"".join(decompressed(cut(stream * 2, size))) == b"content" * 2

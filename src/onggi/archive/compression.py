@@ -14,6 +14,7 @@ from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
+from onggi.archive.gzip_header import BrokenHeader, header_size
 from onggi.errors import DataLoss, Unsupported
 
 if TYPE_CHECKING:
@@ -140,9 +141,9 @@ class _ZlibDecompressor:
         return output
 
 
-def _new_decompressor(compression: Compression) -> _Decompressor:
+def _new_decompressor(compression: Compression, feed: _Feed) -> _Decompressor:
     if compression is Compression.GZIP:
-        return _new_inflate()
+        return _new_inflate(feed)
     try:
         if compression is Compression.BZIP2:
             from bz2 import BZ2Decompressor
@@ -154,12 +155,17 @@ def _new_decompressor(compression: Compression) -> _Decompressor:
     return LZMADecompressor(FORMAT_XZ, memlimit=XZ_MEMORY_LIMIT)
 
 
-def _new_inflate() -> _Decompressor:
+def _new_inflate(feed: _Feed) -> _Decompressor:
+    """A decompressor of one gzip member, its header passed over if igzip decompresses."""
     try:
-        from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor
+        from isal.igzip_lib import DECOMP_GZIP_NO_HDR_VER, IgzipDecompressor
     except ImportError:
         return _ZlibDecompressor()
-    decompressor: _Decompressor = IgzipDecompressor(flag=DECOMP_GZIP)
+    try:
+        feed.skip(header_size(feed.peek))
+    except BrokenHeader as error:
+        raise CorruptStream(Compression.GZIP, str(error)) from None
+    decompressor: _Decompressor = IgzipDecompressor(flag=DECOMP_GZIP_NO_HDR_VER)
     return decompressor
 
 
@@ -275,7 +281,7 @@ class _Feed:
 def _decompress(compression: Compression, data: bytes, source: Iterator[bytes]) -> Iterator[bytes]:
     feed = _Feed(data, source)
     while _has_another(compression, feed):
-        decompressor = _new_decompressor(compression)
+        decompressor = _new_decompressor(compression, feed)
         while not decompressor.eof:
             piece = feed.take()
             if not piece:
