@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
+import pwd
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ def load(tmp_path: Path):
             path.write_bytes(document)
         else:
             path.write_text(document if isinstance(document, str) else json.dumps(document or {}))
-        return Config.load({"config_file": str(path), **flags}, environ or {})
+        return Config.load({"config_file": str(path), **flags}, {"HOME": "/root"} | (environ or {}))
 
     return _load
 
@@ -34,7 +36,7 @@ def load(tmp_path: Path):
 def test_defaults_are_those_of_the_class() -> None:
     if Path(DEFAULT_CONFIG_FILE).exists():
         pytest.fail(f"{DEFAULT_CONFIG_FILE} exists on the host of the tests")
-    assert Config.load({}, {}) == Config()
+    assert Config.load({}, {"HOME": "/root"}) == Config()
 
 
 def test_the_defaults(load) -> None:
@@ -362,6 +364,12 @@ def test_a_cgi_request_cannot_set_the_proxy(load) -> None:
     environ = {"HTTP_PROXY": "http://evil", "HTTPS_PROXY": "http://good", "REQUEST_METHOD": "GET"}
     config = load(None, environ)
     assert (config.http_proxy, config.https_proxy) == ("", "http://good")
+    assert load(None, environ | {"http_proxy": "http://mine"}).http_proxy == "http://mine"
+
+
+def test_the_home_of_a_service_without_one() -> None:
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    assert str(Config.load({}, {}).docker_config_dir) == f"{home}/.docker"
 
 
 # --- flags -----------------------------------------------------------------------------------
@@ -435,12 +443,33 @@ def test_mirrors_that_are_refused(text: str, reason: str) -> None:
     assert caught.value.args[0] == reason.format(text)
 
 
-def test_a_mirror_s_password_is_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        (
+            "http://foo:b@r@mirror.example/",
+            'username/password not allowed in URI "http://foo:xxxxx@mirror.example/"',
+        ),
+        (
+            "https://foo:secret@mirror.example/?q",
+            'query or fragment at end of the URI "https://foo:xxxxx@mirror.example/?q"',
+        ),
+        (
+            "ftp://foo:secret@mirror.example",
+            'unsupported scheme "ftp" in "ftp://foo:xxxxx@mirror.example": '
+            "must use either 'https://' or 'http://'",
+        ),
+        (
+            "foo:secret@mirror.example/v1",
+            "no scheme specified for \"foo:xxxxx@mirror.example/v1\": must use either 'https://' or 'http://'",
+        ),
+        ("https://foo:secret@mirror example", '"https://foo:xxxxx@mirror example" is not a valid URI'),
+    ],
+)
+def test_a_mirror_s_password_is_not_repeated(text: str, reason: str) -> None:
     with pytest.raises(ValueError) as caught:
-        mirror_url("http://foo:b@r@mirror.example/")
-    assert caught.value.args[0] == (
-        'invalid mirror: username/password not allowed in URI "http://foo:xxxxx@mirror.example/"'
-    )
+        mirror_url(text)
+    assert caught.value.args[0] == f"invalid mirror: {reason}"
 
 
 def test_a_mirror_listed_twice_is_one(load) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,36 +219,34 @@ def _unique(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def mirror_url(text: str) -> str:
-    """Check a mirror as dockerd does and end it in one slash. Raises ValueError(reason, hint)."""
+    """Check a mirror as dockerd does and end it in one slash.
+
+    Raises ValueError(reason, hint); a password in the URL is not repeated there.
+    """
     hint = "e.g. https://mirror.example"
+    either = "must use either 'https://' or 'http://'"
     scheme, separator, rest = text.partition("://")
-    if not separator or not scheme:
-        raise ValueError(
-            f"invalid mirror: no scheme specified for \"{text}\": must use either 'https://' or 'http://'",
-            hint,
-        )
+    if not separator:
+        scheme, rest = "", text
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    if at:
+        text = f"{scheme}{separator}{user.partition(':')[0]}:xxxxx@{rest[len(user) + 1 :]}"
+    if not scheme:
+        raise ValueError(f'invalid mirror: no scheme specified for "{text}": {either}', hint)
     match = re.fullmatch(r"([^/?#]*)([^?#]*)([?#].*)?", rest)
     if match is None or not text.isprintable() or " " in text or not match[1]:
         raise ValueError(f'invalid mirror: "{text}" is not a valid URI', hint)
     authority, path, extra = match.groups()
     if scheme.lower() not in ("http", "https"):
-        raise ValueError(
-            f'invalid mirror: unsupported scheme "{scheme}" in "{text}": '
-            "must use either 'https://' or 'http://'",
-            hint,
-        )
+        raise ValueError(f'invalid mirror: unsupported scheme "{scheme}" in "{text}": {either}', hint)
     if extra:
         raise ValueError(f'invalid mirror: query or fragment at end of the URI "{text}"', hint)
-    user, at, host = authority.rpartition("@")
     if at:
-        masked = f"{scheme}://{user.partition(':')[0]}:xxxxx@{host}{path}"
-        raise ValueError(
-            f'invalid mirror: username/password not allowed in URI "{masked}"',
-            "log in to the mirror instead: onggi login",
-        )
-    if not _is_host_and_port(host):
+        reason = f'invalid mirror: username/password not allowed in URI "{text}"'
+        raise ValueError(reason, "log in to the mirror instead: onggi login")
+    if not _is_host_and_port(authority):
         raise ValueError(f'invalid mirror: "{text}" is not a valid URI', hint)
-    return f"{scheme.lower()}://{host}{path.rstrip('/')}/"
+    return f"{scheme.lower()}://{authority}{path.rstrip('/')}/"
 
 
 def insecure_registry(text: str) -> str:
@@ -327,16 +326,25 @@ def _from_docker_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """What the variables of Docker and of every HTTP client say."""
     settings: dict[str, Any] = {}
     for name in ("http_proxy", "https_proxy", "no_proxy"):
-        # Capitals win, as in Go.
-        value = environ.get(name.upper()) or environ.get(name)
-        # In a CGI program HTTP_PROXY comes from a header of the request (httpoxy, CVE-2016-5386).
-        if value and not (name == "http_proxy" and "REQUEST_METHOD" in environ):
+        # Capitals win, as in Go. But in a CGI program HTTP_PROXY comes from a header of the request
+        # (httpoxy, CVE-2016-5386).
+        foreign = name == "http_proxy" and "REQUEST_METHOD" in environ
+        value = (None if foreign else environ.get(name.upper())) or environ.get(name)
+        if value:
             settings[name] = value
-    home = environ.get("HOME") or "/root"
+    home = environ.get("HOME") or _home_of_user()
     settings["docker_config_dir"] = _path(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"))
     if environ.get("DOCKER_DEFAULT_PLATFORM"):
         settings["default_platform"] = environ["DOCKER_DEFAULT_PLATFORM"]
     return settings
+
+
+def _home_of_user() -> str:
+    """From the user database, where a service has no HOME."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return "/"
 
 
 def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
