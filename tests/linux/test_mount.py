@@ -5,7 +5,6 @@ import pytest
 
 from onggi.errors import InvalidArgument
 from onggi.linux import mount as mount_module
-from onggi.linux import mount_calls
 from onggi.linux.filesystem import is_mountpoint
 from onggi.linux.mount import MAX_LOWERS, MountError, bind_mount, overlay_mount, unmount
 
@@ -217,16 +216,3 @@ def test_without_rights(tmp_path, target):
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def test_a_detached_mount_vanishes_when_closed(tmp_path):
-    fd = mount_calls.fsopen("tmpfs")
-    mount_calls.fsconfig_string(fd, "size", "1m")
-    mount_calls.fsconfig_create(fd)
-    mounted = mount_calls.fsmount(fd, mount_calls.MOUNT_ATTR_NODEV)
-    os.close(fd)
-    os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=mounted))
-    mount_calls.mount_setattr(mounted, mount_calls.MOUNT_ATTR_RDONLY)
-    with pytest.raises(OSError):
-        os.open("other", os.O_WRONLY | os.O_CREAT, dir_fd=mounted)
-    os.close(mounted)

@@ -316,7 +316,7 @@ def test_a_hard_link_takes_capabilities_away_as_in_docker(root):
 
 def test_hard_links_to_directories_and_to_the_root(root):
     for target in (b"d", b"/", b""):
-        with pytest.raises(HostRefuses, match=r"link /d? ?/h: operation not permitted"):
+        with pytest.raises(InvalidLayer, match=r"link /d? ?/h: operation not permitted"):
             unpack(root, directory(b"d/") + link(b"h", target) + END)
 
 
@@ -721,8 +721,6 @@ def test_no_archive_gets_out_and_sizes_are_right(tmp_path_factory, members):
         applied = unpack(top / "root", b"".join(members) + END, limits=ApplyLimits(directories=2))
     except InvalidLayer:
         pass
-    except HostRefuses as error:
-        assert "link" in error.message  # a hard link to a directory
     else:
         assert applied.size_bytes == size_of(top / "root")
     assert sorted(os.listdir(top)) == ["root", "secret"]

@@ -26,8 +26,8 @@ _onggi() {
     current="${words[-1]}"
     mapfile -t candidates < <(onggi __complete "${words[@]:1}" 2>/dev/null)
     case "${candidates[0]-}" in
-        :file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
-        :directory) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+        :file) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+        :directory) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     esac
     COMPREPLY=("${candidates[@]%%$'\\t'*}")
     head="${current%"${current##*[:=]}"}"

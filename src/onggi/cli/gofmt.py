@@ -28,8 +28,8 @@ NO_VALUE = "<no value>"
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
-# %v of floats turns to exponents from here on.
-_LARGE_EXPONENT, _SMALL_EXPONENT = 21, -4
+# %v and %g of floats turn to exponents outside of these powers of ten.
+_LARGE_EXPONENT, _SMALL_EXPONENT = 6, -4
 
 
 class NoSuchField(Exception):
@@ -142,14 +142,16 @@ def format_value(value: object) -> str:
 def _float(value: float) -> str:
     if value != value or value in (float("inf"), float("-inf")):
         return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[str(value)]
-    exponent = int(f"{value:e}".partition("e")[2])
-    digits = repr(value)
-    if _SMALL_EXPONENT <= exponent < _LARGE_EXPONENT:
-        from decimal import Decimal
+    from decimal import Decimal
 
-        return f"{Decimal(digits):f}".removesuffix(".0")
-    mantissa = f"{value:.17e}" if "e" not in digits else digits
-    return mantissa.replace(".0e", "e")
+    # The shortest digits that read back as the same number: repr's, as Go's.
+    shortest = Decimal(repr(value)).normalize()
+    exponent = shortest.adjusted()
+    if not value or _SMALL_EXPONENT <= exponent < _LARGE_EXPONENT:
+        return f"{shortest:f}"
+    sign, digits, _ = shortest.as_tuple()
+    head, tail = str(digits[0]), "".join(map(str, digits[1:]))
+    return f"{'-' if sign else ''}{head}{'.' + tail if tail else ''}e{exponent:+03d}"
 
 
 def print_values(values: Sequence[object]) -> str:

@@ -22,9 +22,9 @@ _NAME_WIDTH = 11
 _LEAST_TEXT, _FALLBACK_INDENT, _SLOP = 24, 16, 5
 
 _EXAMPLES = (
-    ("pull nginx", "fetch an image; stopped pulls go on where they were"),
+    ("pull nginx", "fetch an image, or go on fetching it"),
     ("pull --plan python:3.11", "what would that cost?"),
-    ("layers nginx", "the way from image to blob to directory"),
+    ("layers nginx", "from image to blob to directory"),
     ("explain c4f8e1e649d2", "what is this id?"),
 )
 

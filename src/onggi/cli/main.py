@@ -175,14 +175,12 @@ def _check_arity(command: Command, path: str, count: int) -> None:
 def _unknown(program: Program, path: str, group: Group | None) -> NoReturn:
     from difflib import get_close_matches
 
-    known = [name for command in program.commands for name in command.paths]
-    known += [each.name for each in program.groups]
-    if group is not None:
-        known = [name for name in known if name.startswith(f"{group.name} ")]
-    close = get_close_matches(path, known, n=1, cutoff=0.7)
+    *words, wrong = path.split(" ")
+    known = program.top() if group is None else dict(program.members(group))
+    close = get_close_matches(wrong, known, n=1, cutoff=0.7)
     text = f"{PROGRAM}: unknown command: {PROGRAM} {path}\n\n"
     if close:
-        text += f"Did you mean '{PROGRAM} {close[0]}'?\n\n"
+        text += f"Did you mean '{' '.join((PROGRAM, *words, close[0]))}'?\n\n"
     caller = PROGRAM
     if group is not None:
         caller = f"{PROGRAM} {group.name}"

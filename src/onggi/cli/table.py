@@ -245,7 +245,7 @@ def _inside_commands() -> tuple[Command, ...]:
         Command(
             "layers",
             usage="[OPTIONS] IMAGE",
-            short="Show an image's layers: every id, where the files are, what made them",
+            short="Show an image's layers: every id, the files, what made them",
             long=(
                 "Show an image's layers, top layer first. Each is shown under every name it has: the\n"
                 "blob a registry serves, the diffID in the image's RootFS, the chainID that names its\n"
@@ -268,7 +268,7 @@ def _inside_commands() -> tuple[Command, ...]:
         Command(
             "doctor",
             usage="[OPTIONS]",
-            short="Check the host and the data root, and say how to mend what is wrong",
+            short="Check the host and the data root; say how to mend them",
             run="doctor:run",
             arity=_NONE,
             flags=(_list_format(), _json()),

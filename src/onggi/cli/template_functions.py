@@ -53,11 +53,11 @@ def _split(text: Any, separator: Any) -> list[str]:
 
 
 def _title(text: Any) -> str:
-    """Upper case after everything that is no letter, digit, underscore or apostrophe, like Go's Title."""
+    """Go's ``strings.Title``: upper case after white space and after ASCII signs but the underscore."""
     out, begins = [], True
     for letter in _string(text):
         out.append(letter.upper() if begins else letter)
-        begins = letter.isspace()
+        begins = not (letter.isalnum() or letter == "_") if letter.isascii() else letter.isspace()
     return "".join(out)
 
 

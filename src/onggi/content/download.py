@@ -159,6 +159,7 @@ class _Frontier:
         def arrived(piece: memoryview) -> None:
             self.verifier.update(piece)
             self.watchers.progress(self.verifier.position)
+            self.cancel.check()
             if self.limiter is not None:
                 self.limiter.take(len(piece), self.cancel)
             else:

@@ -291,8 +291,10 @@ def _worth_another(session: Session, error: OnggiError) -> bool:
 
 
 def _add_history(error: OnggiError, failures: list[tuple[Session, OnggiError]]) -> None:
-    """Let an error's hint tell what others said before."""
-    before = [f"{session.endpoint.url}: {other.message}" for session, other in failures]
+    """Let an error's hint tell what the mirrors said before."""
+    before = [
+        f"{session.endpoint.url}: {other.message}" for session, other in failures if session.endpoint.mirror
+    ]
     if before:
         error.hint = "; ".join([*([error.hint] if error.hint else []), f"before that {', '.join(before)}"])
 

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from onggi.archive.tar import Member, TarReader
+    from onggi.errors import OnggiError
 
     _Create = Callable[[int, bytes, Member], int]
     _Finish = Callable[[int, Directory, bytes, bytes, Member, bool], None]
@@ -191,7 +192,7 @@ class _Applier:
         except FileExistsError:
             self._meet_existing(parent_path, name, path, member)
         except OSError as error:
-            raise failure(error, attempt(member, path), path) from None
+            raise _refusal(error, member, path) from None
         else:
             finish(fd, parent, name, path, member, True)
 
@@ -207,7 +208,7 @@ class _Applier:
     def _make_parent(self, parent_path: bytes, path: bytes, member: Member, error: OSError) -> Directory:
         """The parent that could not be opened: make it, if it is missing and not a link to nothing."""
         if error.errno != errno.ENOENT or self._directories.is_dangling(parent_path):
-            raise failure(error, attempt(member, path), path) from None
+            raise _refusal(error, member, path) from None
         try:
             return self._directories.make_all(parent_path)
         except OSError as reason:
@@ -225,7 +226,7 @@ class _Applier:
             parent = self._directories.get(parent_path)
             fd = -1 if kept else create(parent.fd, name, member)
         except OSError as error:
-            raise failure(error, attempt(member, path), path) from None
+            raise _refusal(error, member, path) from None
         finish(fd, parent, name, path, member, not kept)
 
     def _is_directory(self, parent_path: bytes, name: bytes) -> bool:
@@ -412,6 +413,14 @@ class _Applier:
     def _warn(self, text: str) -> None:
         if len(self._warnings) < WARNINGS_KEPT:
             self._warnings.append(text)
+
+
+def _refusal(error: OSError, member: Member, path: bytes) -> OnggiError:
+    """Why a member could not be made. EPERM for a hard link: its target is a directory."""
+    what = attempt(member, path)
+    if member.type == LINK and error.errno == errno.EPERM:
+        return InvalidLayer(f"{what}: {errno_text(errno.EPERM)}", path=path)
+    return failure(error, what, path)
 
 
 def _has_default_acl(fd: int) -> bool:
