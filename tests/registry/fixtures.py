@@ -14,6 +14,7 @@ from onggi.config import Config
 from onggi.oci.reference import Reference
 from onggi.registry.client import RegistryClient, Repository
 from onggi.registry.credentials import Credentials, Keychain
+from onggi.registry.patience import Patience
 from tests.registry.internet import Internet
 from tests.registry.registry import FakeRegistry
 from tests.registry.site import Handler, Site
@@ -61,6 +62,7 @@ class World:
     directory: Path
     config: Config
     clients: list[RegistryClient] = field(default_factory=list)
+    patience: Patience = field(default_factory=lambda: Patience(first_pause_s=0.01))
 
     def set(self, **settings: object) -> None:
         """Change settings for the clients made from now on."""
@@ -76,7 +78,7 @@ class World:
         Keychain(self.config.docker_config_dir).store(server, Credentials(user, password, **tokens))
 
     def client(self) -> RegistryClient:
-        client = RegistryClient(self.config, Keychain(self.config.docker_config_dir))
+        client = RegistryClient(self.config, Keychain(self.config.docker_config_dir), patience=self.patience)
         self.clients.append(client)
         return client
 

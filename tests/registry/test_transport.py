@@ -90,7 +90,9 @@ def test_circles_end(world, registry, guarded, cancel):
     assert len(guarded.asked(f"/v2/some/image/blobs/{Digest.of(BLOB)}")) == 11
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://x.example/", "gopher://x/", "http:///x"])
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "ftp://x.example/", "http://[::1/x", "http://h:99999/x"]
+)
 def test_only_http_is_followed(world, registry, guarded, cancel, location):
     redirect_blobs(registry, location)
     with pytest.raises(BrokenRegistry):
@@ -101,7 +103,7 @@ def test_an_error_does_not_show_the_signature(world, serve, registry, guarded, c
     store = serve(lambda request: Reply(200, BLOB, cut_after=4))
     redirect_blobs(registry, f"{store.url}/blob?X-Signature=secret-signature")
     with pytest.raises(OnggiError) as caught:
-        read(world, guarded, CancelToken(timeout_s=3))
+        read(world, guarded, cancel)
     assert "secret-signature" not in str(caught.value) + caught.value.hint
 
 
@@ -143,7 +145,7 @@ def test_a_server_that_hangs_up(world, cancel):
         thread = threading.Thread(target=hang_up)
         thread.start()
         try:
-            with pytest.raises(OnggiError, match="EOF|reset by peer"):
+            with pytest.raises(OnggiError, match=r"EOF|reset by peer"):
                 resolve(world, f"127.0.0.1:{listener.getsockname()[1]}", cancel)
         finally:
             stop.set()
@@ -195,7 +197,7 @@ def test_the_deadline_counts_too(world, silent):
 
 
 def test_silence_ends_with_the_stall_timeout(world, silent, cancel):
-    world.set(stall_timeout_s=0.3, insecure_registries=())
+    world.set(stall_timeout_s=0.3)
     with pytest.raises(NetworkError, match="timeout"):
         resolve(world, f"127.0.0.1:{silent}", cancel)
 

@@ -78,9 +78,9 @@ class Transport:
     ) -> Response:
         """One request, redirects included; the caller reads the answer to its end or closes it.
 
-        ``timeout_s`` replaces the stall timeout. With ``same_origin`` a redirect to another host
-        is an error. Raises NetworkError, TlsError, BrokenRegistry,
-        TlsFiles, ProxySettings, Cancelled, DeadlineExceeded.
+        ``timeout_s`` counts where it is below the stall timeout. With ``same_origin`` a redirect
+        to another host is an error. Raises NetworkError, TlsError, BrokenRegistry, TlsFiles,
+        ProxySettings, Cancelled, DeadlineExceeded.
         """
         wanted = _header_dict(headers)
         wanted["User-Agent"] = self._agent
@@ -93,7 +93,7 @@ class Transport:
             if not follow or response.status not in _REDIRECTS or not location:
                 return response
             response.release()
-            target = urljoin(url, location)
+            target = _target(url, location)
             if same_origin and _origin(target) != _origin(url):
                 raise _refused(url, target, "it is not who our credentials are for")
             url, wanted = self._redirect(url, target, wanted, endpoint)
@@ -108,8 +108,6 @@ class Transport:
     ) -> tuple[str, urllib3.HTTPHeaderDict]:
         target = urlsplit(new)
         host = target.netloc.rpartition("@")[2]
-        if target.scheme not in ("http", "https") or not target.hostname:
-            raise _refused(old, new, "it is not http")
         downgrade = urlsplit(old).scheme == "https" and target.scheme == "http"
         if downgrade and endpoint.verify and not is_insecure(self._config, host):
             raise _refused(old, new, f"it leaves https; list {host} in insecure-registries if that is meant")
@@ -132,7 +130,7 @@ class Transport:
         ours: bool,
     ) -> Response:
         where = f'{method.capitalize()} "{without_secrets(url, keep_query=ours)}"'
-        stall_s = timeout_s or self._config.stall_timeout_s
+        stall_s = min(timeout_s or self._config.stall_timeout_s, self._config.stall_timeout_s)
         pool = self._pool(url, endpoint)
         for attempt in range(_STALE_CONNECTIONS + 1):
             watch = Watch(cancel)
@@ -214,6 +212,19 @@ class Transport:
             "https": functools.partial(HttpsPool, self._watches),  # type: ignore[dict-item]
         }
         return pool
+
+
+def _target(url: str, location: str) -> str:
+    """Where a redirect leads: an address of http. Raises BrokenRegistry."""
+    try:
+        new = urljoin(url, location)
+        parts = urlsplit(new)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        new, usable = "", False
+    if not usable:
+        raise _refused(url, new, "it is no address of http")
+    return new
 
 
 def _refused(old: str, new: str, reason: str) -> BrokenRegistry:
