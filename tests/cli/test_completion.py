@@ -70,11 +70,11 @@ def shell_environment(tmp_path: Path, web: Onggi) -> dict[str, str]:
 
 
 def bash_reply(line: str) -> list[str]:
-    return [
-        "bash", "--norc", "-c",
-        'source <(onggi completion bash); COMP_LINE="$1"; COMP_POINT=${#1}; _onggi; printf "%s\\n" "${COMPREPLY[@]}"',
-        "bash", line,
-    ]  # fmt: skip
+    script = (
+        'source <(onggi completion bash); COMP_LINE="$1"; COMP_POINT=${#1}; _onggi; '
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    return ["bash", "--norc", "-c", script, "bash", line]
 
 
 @pytest.mark.parametrize(

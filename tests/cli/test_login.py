@@ -74,16 +74,14 @@ def test_prompts_hide_the_password(empty: Onggi) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "answers", "text"),
+    ("words", "question", "text"),
     [
-        (["login", "-u", "bob", "x.org"], [(b"Password: ", b"\n")], b"Password: \r\nError: Password Required\r\n"),
-        (["login", "x.org"], [(b"Username: ", b"\n")], b"Username: \r\nError: Non-null Username Required\r\n"),
+        (["-u", "bob"], b"Password: ", b"Password: \r\nError: Password Required\r\n"),
+        ([], b"Username: ", b"Username: \r\nError: Non-null Username Required\r\n"),
     ],
-)  # fmt: skip
-def test_empty_answers(
-    empty: Onggi, words: list[str], answers: list[tuple[bytes, bytes]], text: bytes
-) -> None:
-    assert converse(empty, words, answers) == (text, 1)
+)
+def test_empty_answers(empty: Onggi, words: list[str], question: bytes, text: bytes) -> None:
+    assert converse(empty, ["login", *words, "x.org"], [(question, b"\n")]) == (text, 1)
 
 
 def test_login_and_logout(tmp_path, tls_registry, authority) -> None:

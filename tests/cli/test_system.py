@@ -14,8 +14,13 @@ def test_info_in_dockers_layout(web: Onggi) -> None:
     lines = web.output("info").splitlines()
     assert lines[0] == "Client:"
     assert lines[lines.index("Server:") + 1 :][:6] == [
-        " Containers: 0", "  Running: 0", "  Paused: 0", "  Stopped: 0", " Images: 2", " Server Version: 0.1.0",
-    ]  # fmt: skip
+        " Containers: 0",
+        "  Running: 0",
+        "  Paused: 0",
+        "  Stopped: 0",
+        " Images: 2",
+        " Server Version: 0.1.0",
+    ]
     assert " Storage Driver: overlay2" in lines
     assert f" Docker Root Dir: {web.data_root}" in lines
     assert " Registry: https://index.docker.io/v1/" in lines

@@ -25,10 +25,11 @@ _onggi() {
     [[ $line == *[[:space:]] ]] && words+=("")
     current="${words[-1]}"
     mapfile -t candidates < <(onggi __complete "${words[@]:1}" 2>/dev/null)
-    case "${candidates[0]-}" in
-        :file) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
-        :directory) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
-    esac
+    if [[ ${candidates[0]-} == :* ]]; then
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -A "${candidates[0]#:}" -- "$current")
+        return
+    fi
     COMPREPLY=("${candidates[@]%%$'\\t'*}")
     head="${current%"${current##*[:=]}"}"
     COMPREPLY=("${COMPREPLY[@]#"$head"}")
