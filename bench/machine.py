@@ -87,6 +87,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def listening(port: int) -> bool:
+    """True when somebody accepts connections on 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Daemon:
     """A program that runs until it is stopped, in a session of its own."""
 

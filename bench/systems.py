@@ -33,6 +33,7 @@ class System(ABC):
 
     def stop(self) -> None:
         """End what :meth:`start` started."""
+        self._command = None
 
     @abstractmethod
     def pull(self, reference: str) -> None:
@@ -87,7 +88,11 @@ class Onggi(System):
 
     def command(self, *words: str) -> str:
         """Run an onggi command on the data root."""
-        return self._run(self._program, "--data-root", self._root, *words)
+        return self._run(*self.words(*words))
+
+    def words(self, *words: str) -> list[str]:
+        """A command line on the data root."""
+        return [str(self._program), "--data-root", str(self._root), *words]
 
 
 class Dockerd(System):
@@ -99,7 +104,7 @@ class Dockerd(System):
         super().__init__()
         self._work = work
         self._daemon: Daemon | None = None
-        self._environment = {"DOCKER_HOST": f"unix://{work}/docker.sock", "DOCKER_API_VERSION": _API_VERSION}
+        self.environment = {"DOCKER_HOST": f"unix://{work}/docker.sock", "DOCKER_API_VERSION": _API_VERSION}
 
     def start(self, disk: Path) -> None:
         (self._work / "docker.json").write_text("{}")
@@ -109,14 +114,14 @@ class Dockerd(System):
             ("--exec-root", self._work / "docker-exec"),
             ("--pidfile", self._work / "docker.pid"),
             ("--config-file", self._work / "docker.json"),
-            ("--host", self._environment["DOCKER_HOST"]),
+            ("--host", self.environment["DOCKER_HOST"]),
         ):
             command += [option, str(path)]
         self._daemon = Daemon(command, self._work / "dockerd.log", self._answers)
 
     def _answers(self) -> bool:
         done = subprocess.run(
-            ["docker", "version"], capture_output=True, check=False, env={**os.environ, **self._environment}
+            ["docker", "version"], capture_output=True, check=False, env={**os.environ, **self.environment}
         )
         return done.returncode == 0
 
@@ -147,7 +152,11 @@ class Dockerd(System):
 
     def command(self, *words: str) -> str:
         """Run a docker command on the daemon."""
-        return self._run("docker", *words, **self._environment)
+        return self._run(*self.words(*words), **self.environment)
+
+    def words(self, *words: str) -> list[str]:
+        """A command line; the daemon is named in :attr:`environment`."""
+        return ["docker", *words]
 
 
 class Podman(System):

@@ -1,0 +1,21 @@
+"""``python -m bench [pull|cli] [options]``; without a name, both."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import cli, pull
+
+BENCHMARKS = {"pull": pull.main, "cli": cli.main}
+
+
+def main(words: list[str]) -> None:
+    if words and words[0] in BENCHMARKS:
+        BENCHMARKS[words[0]](words[1:])
+        return
+    for benchmark in BENCHMARKS.values():
+        benchmark(words)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
