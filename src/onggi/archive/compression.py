@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from contextlib import suppress
 from enum import Enum
 from importlib import import_module
 from itertools import chain
@@ -19,6 +20,13 @@ from onggi.errors import DataLoss, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+# Imported here though used later, where a worker may have closed itself in a directory and
+# can import no more. Python can be built without them.
+with suppress(ImportError):
+    import bz2  # noqa: F401
+with suppress(ImportError):
+    import lzma  # noqa: F401
 
 __all__ = [
     "Compression",
@@ -150,7 +158,7 @@ def _new_decompressor(compression: Compression, feed: _Feed) -> _Decompressor:
 
             return BZ2Decompressor()
         from lzma import FORMAT_XZ, LZMADecompressor
-    except ImportError as error:  # Python can be built without them
+    except ImportError as error:
         raise UnsupportedCompression(compression, error.name or compression.value) from None
     return LZMADecompressor(FORMAT_XZ, memlimit=XZ_MEMORY_LIMIT)
 
