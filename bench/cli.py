@@ -9,6 +9,7 @@ import argparse
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench import images, report
@@ -26,7 +27,7 @@ _SIZES = images.Sizes(files=600, small_bytes=6_000_000, large_bytes=4_000_000)
 def run_quietly(command: Sequence[str], environment: Mapping[str, str]) -> None:
     """Run to the end with as little as possible around it."""
     actions = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1)]
-    pid = os.posix_spawnp(command[0], command, environment, file_actions=actions)
+    pid = os.posix_spawnp(command[0], list(command), environment, file_actions=actions)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status:
         raise SystemExit(f"{' '.join(command)}: exit status {status}")
@@ -39,7 +40,7 @@ def alternate(
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for turn in range(runs + 1):
         for name, command in commands.items():
-            spent = timed(lambda command=command: run_quietly(command, environment))
+            spent = timed(partial(run_quietly, command, environment))
             if turn:
                 seconds[name].append(spent)
     return seconds

@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = ["Sizes", "Storage", "copy_storage", "write_large", "write_small_files"]
 
@@ -77,13 +78,13 @@ class Storage:
     def _repository(self, repository: str) -> Path:
         return self.directory / _ROOT / "repositories" / repository
 
-    def _document(self, repository: str, document: object, media_type: str) -> dict[str, object]:
+    def _document(self, repository: str, document: object, media_type: str) -> dict[str, Any]:
         data = json.dumps(document).encode()
         temporary = self.directory / "document"
         temporary.write_bytes(data)
         return self._blob(repository, temporary, hashlib.sha256(data).hexdigest(), media_type)
 
-    def _blob(self, repository: str, path: Path, digest: str, media_type: str) -> dict[str, object]:
+    def _blob(self, repository: str, path: Path, digest: str, media_type: str) -> dict[str, Any]:
         target = self.directory / _ROOT / "blobs/sha256" / digest[:2] / digest
         target.mkdir(parents=True, exist_ok=True)
         size = path.stat().st_size
@@ -91,9 +92,7 @@ class Storage:
         _link(self._repository(repository) / "_layers/sha256" / digest, f"sha256:{digest}")
         return {"mediaType": media_type, "size": size, "digest": f"sha256:{digest}"}
 
-    def _layer(
-        self, repository: str, fill: Callable[[tarfile.TarFile], None]
-    ) -> tuple[dict[str, object], str]:
+    def _layer(self, repository: str, fill: Callable[[tarfile.TarFile], None]) -> tuple[dict[str, Any], str]:
         temporary = self.directory / "layer"
         with open(temporary, "wb") as file:
             out = _Gzip(file)
@@ -105,15 +104,16 @@ class Storage:
         return descriptor, f"sha256:{out.plain.hexdigest()}"
 
 
-class _Gzip:
+class _Gzip(io.RawIOBase):
     """Compresses what is written and hashes both sides."""
 
     def __init__(self, out: io.BufferedWriter) -> None:
+        super().__init__()
         self._out = out
         self._gzip = zlib.compressobj(1, zlib.DEFLATED, 31)
         self.plain, self.compressed = hashlib.sha256(), hashlib.sha256()
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any, /) -> int:
         self.plain.update(data)
         self._store(self._gzip.compress(data))
         return len(data)
@@ -134,7 +134,7 @@ class _Content:
         self._left = size
         self._rest = b""
 
-    def read(self, amount: int) -> bytes:
+    def read(self, amount: int = _PIECE_BYTES, /) -> bytes:
         amount = min(amount, self._left)
         while len(self._rest) < amount:
             self._rest += next(self._pieces)

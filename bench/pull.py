@@ -140,7 +140,7 @@ def watch_memory(system: System, reference: str, work: Path, samples: Samples) -
 
 
 def _read_all(system: System, reference: str) -> None:
-    with system.mounted(reference) as path:  # type: ignore[attr-defined]
+    with system.mounted(reference) as path:
         subprocess.run(["sh", "-c", "find . -xdev -type f -exec cat {} + >/dev/null"], cwd=path, check=True)
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from bench.machine import Daemon, find, run
@@ -40,8 +40,8 @@ class System(ABC):
         """Pull with the command line, from start to exit."""
 
     @abstractmethod
-    def mounted(self, reference: str) -> Iterator[Path]:
-        """A context manager: the image's files at a path, mounted by the engine where it can."""
+    def mounted(self, reference: str) -> AbstractContextManager[Path]:
+        """The image's files at a path, mounted by the engine where it can."""
 
     def process_ids(self) -> list[int]:
         """The roots of the process trees that work for a pull."""
