@@ -40,7 +40,9 @@ def translate(where: str, url: str, error: BaseException, stall_s: float, *, go_
     if tls is not None and not any(isinstance(cause, TimeoutError) for cause in chain):
         return _tls_error(where, urlsplit(url).netloc.rpartition("@")[2], chain, go_prefix=go_prefix)
     if proxy:
-        return Unreachable(f"{where}: proxyconnect tcp: {chain[-1]}", hint="check the proxy settings")
+        broke = any(isinstance(cause, ConnectionError) for cause in chain)
+        kind = NetworkError if broke else Unreachable
+        return kind(f"{where}: proxyconnect tcp: {chain[-1]}", hint="check the proxy settings")
     if any(isinstance(cause, ReadTimeoutError | UrllibTimeoutError | TimeoutError) for cause in chain):
         return NetworkError(
             f"{where}: i/o timeout: nothing received for {stall_s:g} s",

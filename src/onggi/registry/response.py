@@ -70,6 +70,8 @@ class Response:
         count = 0
         gather_until = 0.0
         while count < len(view) and not self._done:
+            if count and not self._watch.readable(gather_until - monotonic()):
+                break
             try:
                 piece = self._next(len(view) - count)
             except OnggiError as error:
@@ -79,10 +81,7 @@ class Response:
                 return count
             view[count : count + len(piece)] = piece
             count += len(piece)
-            now = monotonic()
-            gather_until = gather_until or now + _GATHER_S
-            if now >= gather_until:
-                break
+            gather_until = gather_until or monotonic() + _GATHER_S
         return count
 
     def _next(self, limit_bytes: int) -> bytes:

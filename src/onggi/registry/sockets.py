@@ -7,6 +7,7 @@ TCP connection down below TLS and HTTP: whoever reads or writes wakes up with an
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from typing import Any
@@ -52,6 +53,16 @@ class Watch:
             except OSError:
                 pass
 
+    def readable(self, timeout_s: float) -> bool:
+        """True as soon as bytes (or the end) have come in; False when none do in time."""
+        with self._lock:
+            fd = -1 if self._handle is None else self._handle.fileno()
+        if fd < 0:
+            return False
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(max(0.0, timeout_s) * 1000))
+
     def end(self) -> None:
         """The connection is no longer this request's."""
         self._forget()
@@ -96,8 +107,8 @@ class _Watched:
         watch = self.watches.current
         if watch is not None and self._handle is not None:
             watch.follow(self._handle, reused=self._served > 0)
-        self._served += 1
         super().request(*arguments, **options)  # type: ignore[misc]
+        self._served += 1
 
     def close(self) -> None:
         super().close()  # type: ignore[misc]

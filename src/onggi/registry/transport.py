@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import HTTPError, ProtocolError, ProxyError
 from urllib3.response import BaseHTTPResponse
 
 from onggi.cancel import CancelToken
@@ -140,7 +140,7 @@ class Transport:
             except (HTTPError, OSError) as error:
                 watch.end()
                 cancel.check()
-                if watch.reused and isinstance(error, ProtocolError) and attempt < _STALE_CONNECTIONS:
+                if watch.reused and _is_hang_up(error) and attempt < _STALE_CONNECTIONS:
                     continue
                 go_prefix = self._config.compat != "20.10"
                 raise translate(where, url, error, stall_s, go_prefix=go_prefix) from error
@@ -212,6 +212,12 @@ class Transport:
             "https": functools.partial(HttpsPool, self._watches),  # type: ignore[dict-item]
         }
         return pool
+
+
+def _is_hang_up(error: Exception) -> bool:
+    """True when the other side, or the proxy, closed a connection that it had kept."""
+    cause = error.original_error if isinstance(error, ProxyError) else error
+    return isinstance(cause, ProtocolError | ConnectionError)
 
 
 def _target(url: str, location: str) -> str:
