@@ -134,15 +134,14 @@ class Puller:
         """Follow indexes down to the manifest of the wanted platform."""
         document = parse_manifest(raw, media_type)
         top = document.digest
-        wanted = options.platform or Platform.host()
         for _ in range(_NESTED_INDEXES):
             if isinstance(document, Manifest):
                 return Selected(reference, top, document)
-            document = self._follow(repository, document, wanted, cancel)
+            document = self._follow(repository, document, options.platform, cancel)
         raise ConfigMismatch(f"indexes are nested deeper than {_NESTED_INDEXES}")
 
     def _follow(
-        self, repository: Repository, index: Index, wanted: Platform, cancel: CancelToken
+        self, repository: Repository, index: Index, wanted: Platform | None, cancel: CancelToken
     ) -> Manifest | Index:
         descriptor = choose(index.manifests, wanted, self.config.compat)
         raw, media_type = repository.manifest(descriptor, cancel)
@@ -159,7 +158,7 @@ class Puller:
         cancel: CancelToken,
         leases: ExitStack,
     ) -> ImageID:
-        image_id = ImageID(selected.manifest.config.digest)
+        image_id = ImageID.parse(selected.manifest.config.digest)
         leases.enter_context(self.locks.acquire(f"image-{image_id.hex}", exclusive=False, cancel=cancel))
         if self._is_whole(image_id):
             return image_id
