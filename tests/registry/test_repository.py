@@ -22,7 +22,7 @@ from onggi.registry.errors import (
     RepositoryUnknown,
     ServerError,
 )
-from tests.registry.registry import MANIFEST, error
+from tests.registry.registry import MANIFEST, TokenService, error
 from tests.registry.site import Reply
 
 RAW = b'{"schemaVersion": 2}'
@@ -218,21 +218,23 @@ def test_an_answer_of_404_that_says_nothing(world, registry, site, cancel):
         resolve(world, site, cancel)
 
 
-def test_insufficient_scope_means_denied(world, registry, site, cancel):
-    challenge = 'Bearer realm="https://tokens.invalid/t",service="s",error="insufficient_scope"'
-    registry.faults.append(
-        lambda request: (
-            error(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": challenge})
-            if "some" in request.path
-            else None
-        )
-    )
+def test_insufficient_scope_means_denied(world, serve, registry, site, cancel):
+    tokens = serve(TokenService())
+    challenge = f'Bearer realm="{tokens.url}/t",service="s"'
+    insufficient = f'{challenge},error="insufficient_scope"'
+
+    def guard(request):
+        shown = insufficient if request.authorization else challenge
+        return error(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": shown})
+
+    registry.faults.append(guard)
     with pytest.raises(AccessDenied) as caught:
         resolve(world, site, cancel)
     assert str(caught.value) == (
         f"pull access denied for {site.host}/some/image, repository does not exist or may require "
         "'docker login': denied: requested access to the resource is denied"
     )
+    assert len(tokens.requests) == 1
 
 
 def test_unauthorized_without_a_challenge(world, registry, site, cancel):
