@@ -14,6 +14,8 @@ from tests.crash.checks import compare, empty_files, failures, leftovers, snapsh
 from tests.crash.child import command, open_engine
 from tests.crash.samples import APP, MIXED, OTHER
 
+pytestmark = pytest.mark.xdist_group("crash-concurrency")
+
 # Processes that pull at once.
 PULLERS = 9
 # Two seconds for the largest blob: longer than the last process takes to start.

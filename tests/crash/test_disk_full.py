@@ -15,6 +15,8 @@ from tests.crash.child import open_engine
 from tests.crash.power import Disk, disk
 from tests.crash.samples import APP, DEEP, WIDE
 
+pytestmark = pytest.mark.xdist_group("crash-disk-full")
+
 # Bytes; between two fillings of the soak, and what APP surely fits into.
 STEP, ENOUGH = 64 * 1024, 6 << 20
 

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from tests.crash.campaign import PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
+from tests.crash.checks import compare, failures, leftovers, snapshot
+from tests.crash.child import command, open_engine
+from tests.crash.samples import APP
+from tests.peers.processes import wait_until
 
+pytestmark = pytest.mark.xdist_group("crash-kill")
+
+# Two seconds for the largest blob: time to see its layer grow.
+SLOW_BYTES_PER_S = 400_000
+
+# Points of each story without the soak: what a developer waits for.
+SAMPLE = 8
 STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR}
 STORY = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 
 
 @STORY
 def test_killed_at_some_points(crash: Campaign, story: Story) -> None:
-    problems = sample(partial(crash.kill, story), crash.calls(story), 12)
+    problems = sample(partial(crash.kill, story), crash.calls(story), SAMPLE)
     assert not problems, "\n".join(problems)
 
 
@@ -24,3 +38,33 @@ def test_killed_at_some_points(crash: Campaign, story: Story) -> None:
 def test_killed_everywhere(crash: Campaign, story: Story) -> None:
     problems = sweep(partial(crash.kill, story), 2 * crash.calls(story))
     assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_pull_at_once_after_a_kill(crash: Campaign, fresh_root: Path, turn: int) -> None:
+    """Nobody waits for the workers of the killed pull to notice: the next pull starts at once."""
+    slow = command("pull", fresh_root, crash.registry.url, APP, SLOW_BYTES_PER_S)
+    child = subprocess.Popen(slow)
+    wait_until(lambda: any(fresh_root.glob("onggi/staging/*/layer/diff/*")), "an unpacking layer")
+    child.kill()
+    crash.pull(fresh_root)
+    child.wait()
+    assert not failures(fresh_root, crash.registry.url)
+    assert not compare(snapshot(fresh_root), crash.expected)
+    with open_engine(fresh_root, crash.registry.url) as engine:
+        engine.system.recover()
+    assert not leftovers(fresh_root)
+    wait_until(lambda: not processes_under(fresh_root), "the end of every process of the killed pull")
+
+
+def processes_under(root: Path) -> list[str]:
+    """Processes that have something below ``root`` open."""
+    found = []
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            target = os.readlink(descriptor)
+        except OSError:
+            continue
+        if target.startswith(f"{root}/") and descriptor.parts[2] != str(os.getpid()):
+            found.append(descriptor.parts[2])
+    return found

@@ -15,6 +15,9 @@ from tests.crash.samples import BUSYBOX
 from tests.crash.tracer import trace
 from tests.peers.daemon import Daemon
 
+pytestmark = pytest.mark.xdist_group("crash-power-cut")
+
+SAMPLE = 3
 STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR}
 JOURNAL = pytest.mark.parametrize("journal", [False, True], ids=["journal-lost", "journal-written"])
 STORY = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
@@ -30,7 +33,7 @@ def storage(tmp_path_factory) -> Iterator[Disk]:
 @JOURNAL
 @STORY
 def test_power_cut_at_some_points(crash: Campaign, storage: Disk, story: Story, journal: bool) -> None:
-    problems = sample(partial(crash.cut, story, storage, journal), crash.calls(story), 4)
+    problems = sample(partial(crash.cut, story, storage, journal), crash.calls(story), SAMPLE)
     assert not problems, "\n".join(problems)
 
 

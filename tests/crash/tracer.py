@@ -16,6 +16,7 @@ of its process.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import platform
@@ -23,7 +24,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ CALLS = {name: number for name, number in _NUMBERS[platform.machine()].items() i
 _RET_ALLOW, _RET_TRACE = 0x7FFF0000, 0x7FF00000
 _LOAD, _JUMP_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
 _NUMBER_OFFSET, _THIRD_ARGUMENT_OFFSET = 0, 32
-_SEIZE, _CONT, _LISTEN, _GET_EVENT, _CALL_INFO = 0x4206, 7, 0x4208, 0x4201, 0x420E
+_SEIZE, _CONT, _LISTEN, _CALL_INFO = 0x4206, 7, 0x4208, 0x420E
 _OPTIONS = 0x2 | 0x4 | 0x8 | 0x80 | 0x100000  # fork, vfork, clone, seccomp, exitkill
 _EVENT_SECCOMP, _EVENT_STOP = 7, 128
 _SET_SECCOMP, _FILTER, _NO_NEW_PRIVILEGES = 22, 2, 38
@@ -97,6 +98,8 @@ def trace(
 
 
 class _Tracer:
+    """Waits for every thread of a program; counts its calls and stops it at one."""
+
     def __init__(self, stop_at: int, cut: PowerCut | None) -> None:
         self._stop_at = stop_at
         self._cut = cut
@@ -236,13 +239,14 @@ def _ptrace(request: int, tid: int, data: int = 0, address: int = 0) -> int:
     if result < 0:
         number = ctypes.get_errno()
         # Killed meanwhile by somebody else: waitpid tells.
-        if number != 3:
+        if number != errno.ESRCH:
             raise OSError(number, f"ptrace {request:#x}: {os.strerror(number)}")
     return int(result)
 
 
-def main(read: Callable[[], str] = sys.stdin.read) -> None:
-    request = json.loads(read())
+def main() -> None:
+    """Read a request from standard input, write its outcome."""
+    request = json.load(sys.stdin)
     cut = PowerCut(**request["cut"]) if request["cut"] else None
     outcome = _Tracer(request["stop_at"], cut).run(request["command"])
     report = asdict(outcome)
