@@ -9,21 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.crash.checks import (
-    Snapshot,
-    chains,
-    compare,
-    empty_files,
-    failures,
-    held,
-    leftovers,
-    refetched,
-    snapshot,
-)
+from tests.crash.checks import Snapshot, compare, empty_files, failures, held, leftovers, refetched, snapshot
 from tests.crash.child import command, open_engine
 from tests.crash.power import Disk, PowerCut
 from tests.crash.registry import CountingRegistry, counting
-from tests.crash.samples import APP, OTHER, write_samples
+from tests.crash.samples import APP, OTHER, chains, documents, read_document, write_samples
 from tests.crash.tracer import Outcome, trace
 from tests.peers.processes import require
 
@@ -73,14 +63,15 @@ class Campaign:
         """The process that will be killed."""
         return command(verb, root, self.registry.url, name, PULL_RATE if verb == "pull" else None)
 
-    def layer_digests(self) -> set[str]:
-        """The blobs of all samples that are layers."""
-        names = json.loads((self.layout / "index.json").read_bytes())["manifests"]
-        documents = (json.loads(self._blob(entry["digest"])) for entry in names)
-        return {layer["digest"] for document in documents for layer in document["layers"]}
+    def layer_sizes(self) -> dict[str, int]:
+        """The layer blobs of all samples, in bytes."""
+        entries = json.loads((self.layout / "index.json").read_bytes())["manifests"]
+        manifests = [read_document(self.layout, entry["digest"]) for entry in entries]
+        return {layer["digest"]: layer["size"] for manifest in manifests for layer in manifest["layers"]}
 
-    def _blob(self, digest: str) -> bytes:
-        return (self.layout / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes()
+    def layers_of(self, name: str) -> list[str]:
+        """The layer blobs of one sample, base first."""
+        return [layer["digest"] for layer in documents(self.layout, name)[0]["layers"]]
 
     # --- crashes --------------------------------------------------------------------------
 

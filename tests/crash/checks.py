@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from onggi.oci.digest import DiffID, chain_ids
 from tests.compat.stores import layer_trees, metadata_tree
 from tests.crash.child import open_engine
 from tests.crash.registry import CountingRegistry
+from tests.crash.samples import chains, documents
 
-__all__ = [
-    "Held",
-    "chains",
-    "compare",
-    "empty_files",
-    "failures",
-    "held",
-    "leftovers",
-    "refetched",
-    "snapshot",
-]
+__all__ = ["Held", "compare", "empty_files", "failures", "held", "leftovers", "refetched", "snapshot"]
 
 
 def empty_files(root: Path) -> list[str]:
@@ -128,9 +117,9 @@ class Held:
 
 def held(root: Path, layout: Path, repository: str) -> Held:
     """Look at a data root before the next pull of ``repository``."""
-    manifest, config = _documents(layout, repository)
+    manifest, _ = documents(layout, repository)
     committed = set()
-    for blob, chain in zip(manifest["layers"], _chains(config), strict=True):
+    for blob, chain in zip(manifest["layers"], chains(layout, repository), strict=True):
         if (root / "image/overlay2/layerdb/sha256" / chain / "diff").exists():
             committed.add(blob["digest"])
     sizes = {blob["digest"]: blob["size"] for blob in manifest["layers"]}
@@ -143,31 +132,6 @@ def held(root: Path, layout: Path, repository: str) -> Held:
         elif path.suffix == ".partial" and 0 < path.stat().st_size < sizes[digest]:
             partial[digest] = path.stat().st_size
     return Held(frozenset(committed), frozenset(whole), partial)
-
-
-def _documents(layout: Path, repository: str) -> tuple[dict, dict]:
-    index = json.loads((layout / "index.json").read_bytes())
-    name = f"docker.io/library/{repository}:latest"
-    entry = next(
-        item
-        for item in index["manifests"]
-        if item["annotations"]["org.opencontainers.image.ref.name"] == name
-    )
-    manifest = _read(layout, entry["digest"])
-    return manifest, _read(layout, manifest["config"]["digest"])
-
-
-def _read(layout: Path, digest: str) -> dict:
-    return json.loads((layout / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes())
-
-
-def chains(layout: Path, repository: str) -> list[str]:
-    """The hexadecimal chainIDs of an image's layers, base first."""
-    return _chains(_documents(layout, repository)[1])
-
-
-def _chains(config: dict) -> list[str]:
-    return [chain.hex for chain in chain_ids([DiffID(diff_id) for diff_id in config["rootfs"]["diff_ids"]])]
 
 
 def refetched(before: Held, registry: CountingRegistry) -> list[str]:

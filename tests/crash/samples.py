@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import random
 import tarfile
 from pathlib import Path
 
+from onggi.oci.digest import DiffID, chain_ids
 from tests.peers.images import Layout, member, tar
 
-__all__ = ["APP", "BUSYBOX", "DEEP", "MIXED", "OTHER", "WIDE", "write_samples"]
+__all__ = [
+    "APP",
+    "BUSYBOX",
+    "DEEP",
+    "MIXED",
+    "OTHER",
+    "WIDE",
+    "chains",
+    "documents",
+    "read_document",
+    "write_samples",
+]
 
 APP = "app"
 """Three layers, about twenty files, a whiteout and an opaque directory."""
@@ -80,3 +93,27 @@ def _top() -> bytes:
             member("etc/new", b"new"),
         ]
     )
+
+
+def documents(layout: Path, repository: str) -> tuple[dict, dict]:
+    """Manifest and config of ``<repository>:latest``."""
+    index = json.loads((layout / "index.json").read_bytes())
+    name = f"docker.io/library/{repository}:latest"
+    entry = next(
+        item
+        for item in index["manifests"]
+        if item["annotations"]["org.opencontainers.image.ref.name"] == name
+    )
+    manifest = read_document(layout, entry["digest"])
+    return manifest, read_document(layout, manifest["config"]["digest"])
+
+
+def read_document(layout: Path, digest: str) -> dict:
+    """A JSON blob of an OCI layout."""
+    return json.loads((layout / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes())
+
+
+def chains(layout: Path, repository: str) -> list[str]:
+    """The hexadecimal chainIDs of an image's layers, base first."""
+    diff_ids = documents(layout, repository)[1]["rootfs"]["diff_ids"]
+    return [chain.hex for chain in chain_ids([DiffID(diff_id) for diff_id in diff_ids])]
