@@ -11,7 +11,7 @@ import pytest
 
 from tests.crash.campaign import PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
 from tests.crash.checks import compare, failures, leftovers, snapshot
-from tests.crash.child import command, open_engine
+from tests.crash.child import command
 from tests.crash.samples import APP
 from tests.peers.processes import wait_until
 
