@@ -45,6 +45,11 @@ def test_default_tag_quiet_and_all_tags(empty: Onggi) -> None:
     assert (done.returncode, done.stderr) == (1, "tag can't be used with --all-tags/-a\n")
 
 
+def test_downloads_at_once_are_at_least_one(empty: Onggi) -> None:
+    done = empty.run("pull", "--max-concurrent-downloads=0", "big", check=False)
+    assert (done.returncode, done.stderr) == (1, "invalid --max-concurrent-downloads: must be at least 1\n")
+
+
 def test_json(empty: Onggi) -> None:
     documents = [json.loads(line) for line in empty.output("pull", "--progress=json", "web:v1").splitlines()]
     assert documents[0] == {"status": "Pulling from library/web", "id": "v1"}

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import select
+import signal
+import subprocess
+import sys
 
 import pytest
 
+from tests.peers.daemon import onggi_environment
 from tests.peers.fixtures import Onggi
 
 
@@ -94,6 +99,23 @@ def test_events_errors(web: Onggi, words: list[str], text: str) -> None:
     done = web.run("events", *words, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(text)
+
+
+def test_events_to_come_until_ctrl_c(full: Onggi) -> None:
+    environment = onggi_environment(ONGGI_CONFIG=str(full._config))
+    command = [sys.executable, "-m", "onggi", "--data-root", str(full.data_root), "events"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    assert process.stdout is not None
+    line = b""
+    for number in range(50):
+        full.run("tag", "web:v1", f"later:{number}")
+        if select.select([process.stdout], [], [], 0.2)[0]:
+            line = process.stdout.readline()
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert b" image tag sha256:" in line
+    assert (process.returncode, err) == (130, b"\n")
 
 
 def test_doctor(web: Onggi) -> None:

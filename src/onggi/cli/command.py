@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from onggi.cli.flags import Flag
 
-__all__ = ["Arity", "Command", "Group", "Program"]
+__all__ = ["PROGRAM", "Arity", "Command", "Group", "Program"]
 
 PROGRAM = "onggi"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from onggi.cli.session import Session
-from onggi.errors import Cancelled, NotFound, OnggiError
+from onggi.errors import Cancelled, OnggiError
 
 if TYPE_CHECKING:
     from onggi.engine.explain import Explanation
@@ -34,21 +34,12 @@ def run(session: Session) -> int:
 
 
 def _all(session: Session, text: str) -> list[Explanation]:
+    from onggi.engine.explain import NothingKnown
+
     meanings = session.engine.explain_all(text)
     if not meanings:
-        # The engine's own error for one thing nobody knows.
-        raise _Unknown(text)
+        raise NothingKnown(text)
     return meanings
-
-
-class _Unknown(NotFound):
-    """Nothing here looks like that."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(
-            f"explain {text}: nothing in this store is called so",
-            hint="give an image name, at least two digits of any id, or a path in the data root",
-        )
 
 
 def _show(session: Session, found: list[Explanation]) -> None:

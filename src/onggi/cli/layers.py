@@ -58,7 +58,11 @@ def _layer_text(layer: Layer, short: bool) -> str:
 
 
 def _blobs(layer: Layer, cut: Any) -> str:
-    return ", ".join(f"{cut(source.digest)} ({source.repository})" for source in reversed(layer.blobs))
+    """Each blob once, newest first, with the repositories that served it."""
+    repositories: dict[str, list[str]] = {}
+    for source in reversed(layer.blobs):
+        repositories.setdefault(source.digest, []).append(source.repository)
+    return ", ".join(f"{cut(digest)} ({', '.join(names)})" for digest, names in repositories.items())
 
 
 def _created_by(layer: Layer, short: bool) -> str:

@@ -19,7 +19,7 @@ from onggi.cli.table import program as command_table
 
 __all__ = ["run"]
 
-_FAILED, _USAGE, _INTERRUPTED, _BROKEN_PIPE = 1, 125, 130, 141
+_FAILED, _BAD_TEMPLATE, _USAGE, _INTERRUPTED, _BROKEN_PIPE = 1, 64, 125, 130, 141
 # Global flags that have a letter or a meaning of their own in commands stay before them.
 _ALSO_AFTER_COMMAND = ("config-file", "data-root", "debug", "storage-driver")
 _COMPLETE = "__complete"
@@ -213,18 +213,19 @@ def _run(session: Session) -> int:
 
 def _failed(session: Session, error: Exception) -> int:
     """The one place where errors become words and an exit status."""
+    from onggi.cli.template import TemplateError, TemplateSyntaxError
     from onggi.errors import Cancelled, OnggiError
 
     if isinstance(error, OnggiError):
         session.report(error)
         return _INTERRUPTED if isinstance(error, Cancelled) else _FAILED
-    kind = type(error).__name__
-    if kind in ("TemplateError", "TemplateSyntaxError"):
+    if isinstance(error, TemplateError | TemplateSyntaxError):
         session.err.write(f"template parsing error: {error}\n")
-        return 64 if kind == "TemplateSyntaxError" else _FAILED
+        return _BAD_TEMPLATE if isinstance(error, TemplateSyntaxError) else _FAILED
     if isinstance(error, OSError) and error.strerror:
         where = f": {os.fsdecode(error.filename)}" if error.filename is not None else ""
         session.err.write(f"Error: {error.strerror.lower()}{where}\n")
         return _FAILED
-    session.err.write(f"Error: {kind}: {error} (this is a fault in onggi; --debug shows where)\n")
+    fault = f"{type(error).__name__}: {error}"
+    session.err.write(f"Error: {fault} (this is a fault in onggi; --debug shows where)\n")
     return _FAILED

@@ -54,6 +54,8 @@ def run(session: Session) -> int:
 
 def _parse(session: Session) -> Reference:
     reference = Reference.parse(session.arguments[0])
+    if session.given("max-concurrent-downloads") and session.flag("max-concurrent-downloads") < 1:
+        raise Failure("invalid --max-concurrent-downloads: must be at least 1")
     if session.flag("all-tags") and not reference.is_name_only:
         raise Failure("tag can't be used with --all-tags/-a")
     if session.flag("all-tags") and session.flag("plan"):
