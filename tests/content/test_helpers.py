@@ -245,3 +245,17 @@ def test_a_body_that_ends_with_its_range_is_enough(case):
 
     case.run(Quiet(DATA))
     assert case.holds(DATA)
+
+
+def test_a_disk_that_takes_no_more_spans_leaves_one_connection(case, monkeypatch):
+    """The sidecar cannot be written: nobody may be left waiting for a part that no one fetches."""
+    from onggi.content import partial
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(partial, "save_spans", full)
+    source = Source(DATA)
+    case.run(source)
+    assert case.holds(DATA)
+    assert source.asked == [(0, None)]

@@ -35,7 +35,10 @@ class PartialFile:
 
     def __exit__(self, *exception: object) -> None:
         try:
-            self._save(durable=False)
+            self._save()
+        except OSError:
+            # Then the sidecar of before counts, which knows of less, or none, and the digest decides.
+            pass
         finally:
             os.close(self._fd)
 
@@ -90,10 +93,18 @@ class PartialFile:
             return mine
 
     def steal(self, least_bytes: int) -> Span | None:
-        """A part for one more connection (see spans.py), or None; it is written down first."""
+        """A part for one more connection (see spans.py), or None; it is written down first.
+
+        Otherwise a killed process would leave a file whose length says too much.
+        """
         with self.changed:
             span = steal(self._spans, least_bytes)
-            self._save(durable=False)
+            try:
+                self._save()
+            except OSError:
+                if span is not None:
+                    self.release(span)
+                raise
             return span
 
     def release(self, span: Span) -> None:
@@ -117,10 +128,10 @@ class PartialFile:
             if len(self._spans) > 1:
                 save_spans(self._sidecar, snapshot, durable=True)
 
-    def _save(self, *, durable: bool) -> None:
+    def _save(self) -> None:
         with self.changed:
             if len(self._spans) > 1:
-                save_spans(self._sidecar, self._snapshot(), durable=durable)
+                save_spans(self._sidecar, self._snapshot(), durable=False)
             else:
                 self._sidecar.unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from onggi.cancel import CancelToken
 from onggi.content.errors import BlobTooLong
 from onggi.oci.digest import Digest
+from onggi.registry.endpoints import Endpoint
 from onggi.registry.errors import BrokenRegistry
 from onggi.registry.response import Response
 from onggi.registry.session import Session
@@ -61,7 +62,7 @@ class BlobSource:
         self._digest = digest
         self._size = size
         self._lock = threading.Lock()
-        self._used = ""
+        self._used: set[Endpoint] = set()
         self._rejected: frozenset[str] = frozenset()
 
     def open(self, start: int, end: int | None, cancel: CancelToken) -> BlobBody:
@@ -73,7 +74,8 @@ class BlobSource:
 
         def ask(session: Session) -> BlobBody:
             body = self._open_at(session, start, end, cancel)
-            self._used = session.endpoint.url
+            with self._lock:
+                self._used.add(session.endpoint)
             return body
 
         return self._places.ask(ask, self._rejected, cancel)
@@ -110,7 +112,12 @@ class BlobSource:
         return body
 
     def reject(self) -> bool:
-        """The bytes were not the blob's: never ask there again. False when no other place is left."""
+        """The bytes were not the blob's: never ask there again. False when no other place is left.
+
+        Where several places have brought them a mirror is to blame rather than the registry.
+        """
         with self._lock:
-            self._rejected |= {self._used}
+            mirrors = {endpoint for endpoint in self._used if endpoint.mirror}
+            self._rejected |= {endpoint.url for endpoint in mirrors or self._used}
+            self._used.clear()
             return any(url not in self._rejected for url in self._places.urls())

@@ -162,6 +162,8 @@ class DockerConfig:
 
     def erase(self, server: str) -> bool:
         """Forget a server, however its key is written; False when nothing was stored."""
+        if not self.path.exists():
+            return False
         with self._changing() as document:
             auths = _mapping(document, "auths")
             known = [key for key in auths if key == server or _is_same(key, server)]
