@@ -135,6 +135,13 @@ def _image_commands() -> tuple[Command, ...]:
                 _quiet(),
             ),
         ),
+        *_image_changes(),
+        *_mount_commands(),
+    )
+
+
+def _image_changes() -> tuple[Command, ...]:
+    return (
         _pull(),
         Command(
             "image prune",
@@ -173,7 +180,6 @@ def _image_commands() -> tuple[Command, ...]:
             arity=_TWO,
             completes="image",
         ),
-        *_mount_commands(),
     )
 
 
@@ -346,6 +352,12 @@ def _system_commands() -> tuple[Command, ...]:
             arity=_NONE,
             flags=(_one_format(), _json("The same as --format json")),
         ),
+        *_other_commands(),
+    )
+
+
+def _other_commands() -> tuple[Command, ...]:
+    return (
         Command(
             "inspect",
             usage="[OPTIONS] NAME|ID [NAME|ID...]",
@@ -360,12 +372,6 @@ def _system_commands() -> tuple[Command, ...]:
                 Flag("type", "string", "Only inspect objects of the given type", choices=("image",)),
             ),
         ),
-        *_other_commands(),
-    )
-
-
-def _other_commands() -> tuple[Command, ...]:
-    return (
         Command(
             "login",
             usage="[OPTIONS] [SERVER]",
@@ -389,6 +395,12 @@ def _other_commands() -> tuple[Command, ...]:
             arity=_AT_MOST_ONE,
             completes="server",
         ),
+        *_shell_commands(),
+    )
+
+
+def _shell_commands() -> tuple[Command, ...]:
+    return (
         Command(
             "completion",
             usage="SHELL",
