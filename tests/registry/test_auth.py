@@ -170,6 +170,15 @@ def test_a_token_server_without_a_token(world, guarded, token_site, cancel, body
         resolve(world, guarded, cancel)
 
 
+@pytest.mark.parametrize("life", [10**400, -(10**400), 1e300, "3600", None, True, [], -5])
+def test_odd_lifetimes(world, guarded, tokens, token_site, cancel, life):
+    tokens.extra = {"expires_in": life, "issued_at": life}
+    repository = world.repository(guarded.host)
+    for _ in range(2):
+        assert repository.resolve(Reference.parse(f"{guarded.host}/some/image:v1"), cancel).raw == RAW
+    assert len(token_site.requests) == 1
+
+
 def test_bearer_is_preferred_to_basic(world, registry, site, tokens, token_site, cancel):
     registry.add_manifest("some/image", "v1", RAW)
     world.keep(site.host, "u", "p")
@@ -189,7 +198,19 @@ def test_bearer_is_preferred_to_basic(world, registry, site, tokens, token_site,
 
 
 @pytest.mark.parametrize(
-    "realm", ["", "ftp://somewhere/token", "file:///etc/passwd", "//host/token", "/token", "http://"]
+    "realm",
+    [
+        "",
+        "ftp://somewhere/token",
+        "file:///etc/passwd",
+        "//host/token",
+        "/token",
+        "http://",
+        "http://[::1/token",
+        "http://h:99999/token",
+        "http://h:x/token",
+        "http://h:0/token",
+    ],
 )
 def test_a_realm_that_is_no_http_address(world, registry, site, cancel, realm):
     registry.faults.append(

@@ -324,6 +324,19 @@ def test_wrong_bytes_of_a_mirror_are_asked_of_the_registry(world, mirrored, site
     assert (len(blob_requests(mirrored)), len(blob_requests(site))) == (1, 1)
 
 
+def test_a_mirror_with_wrong_bytes_and_cuts(world, mirrored, site, digest, cancel):
+    """Parts of both: the mirror is to blame, and not asked again."""
+
+    def wrong_and_cut(request):
+        if request.path == "/v2/":
+            return Reply(200, b"{}")
+        return Reply(200, bytes(len(DATA)), cut_after=200_000) if request.first_byte is None else Reply(503)
+
+    mirrored.answer = wrong_and_cut
+    puller = Puller(world, site.host)
+    assert puller.get(digest, len(DATA), cancel).read_bytes() == DATA
+
+
 def test_a_mirror_that_dies_half_way(world, mirrored, site, digest, cancel):
     def die(request):
         if request.path == "/v2/":
@@ -366,6 +379,22 @@ def test_the_signature_of_a_redirect_is_not_shown(puller, registry, digest, canc
         puller.get(digest, len(DATA), cancel)
     assert "s3cret" not in str(caught.value) + caught.value.hint
     assert "http://127.0.0.1:1/blob" in str(caught.value)
+
+
+def test_what_a_blob_store_says_is_not_shown_and_a_new_address_is_asked_for(
+    serve, puller, registry, site, digest, cancel
+):
+    """S3's errors repeat the signature of the address; addresses expire."""
+    answers = [Reply(403, b"<Error><SignatureProvided>s3cret</SignatureProvided></Error>")]
+    store = serve(lambda request: answers.pop() if answers else ranged(DATA, request))
+    registry.faults.append(first(99, lambda request: Reply(307, b"", {"Location": f"{store.url}/blob"})))
+    assert puller.get(digest, len(DATA), cancel).read_bytes() == DATA
+    assert len(store.requests) == 2
+    answers[:] = [Reply(403, b"s3cret")] * 9
+    puller.store.discard(Digest(digest))
+    with pytest.raises(ServerError, match="403 Forbidden") as caught:
+        puller.get(digest, len(DATA), cancel)
+    assert "s3cret" not in str(caught.value) + caught.value.hint
 
 
 def test_a_token_that_expires_between_two_answers(world, serve, registry, site, digest, cancel):

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from onggi.errors import OnggiError
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest
 from onggi.oci.manifest import Schema1
@@ -267,6 +268,15 @@ def test_a_server_that_keeps_failing(world, registry, site, digest, cancel):
     assert len([request for request in site.requests if request.method == "GET"]) == 6
 
 
+def test_a_reason_does_not_draw_on_our_terminal(world, registry, site, digest, cancel):
+    registry.faults.append(
+        lambda request: Reply(599, reason="\x1b[2Jgone\x07") if request.path != "/v2/" else None
+    )
+    with pytest.raises(ServerError) as caught:
+        resolve(world, site, cancel)
+    assert str(caught.value).isprintable()
+
+
 def limited(headers):
     reply = error(429, "TOOMANYREQUESTS", "You have reached your pull rate limit.", headers)
     return lambda request: reply if request.path != "/v2/" else None
@@ -386,6 +396,18 @@ def test_a_link_that_leads_back_ends(world, registry, site, cancel):
     assert len(list(world.repository(site.host).tags(cancel))) <= 2
 
 
+@pytest.mark.parametrize(
+    "link", ["<http://[::1/v2/x>", "<http://h:99999/v2/x>", "<>", "nonsense", "<\x1b/v2/>"]
+)
+def test_a_link_that_is_none(world, registry, site, cancel, link):
+    reply = Reply(200, b'{"tags": ["a"]}', {"Link": f'{link}; rel="next"'})
+    registry.faults.append(lambda request: reply if request.path.endswith("some/image/tags/list") else None)
+    tags = world.repository(site.host).tags(cancel)
+    assert next(tags) == "a"
+    with pytest.raises((StopIteration, OnggiError)):
+        next(tags)
+
+
 @pytest.mark.parametrize("body", [b'{"name": "x", "tags": null}', b'{"name": "x"}', b'{"tags": []}'])
 def test_no_tags(world, registry, site, cancel, body):
     registry.faults.append(lambda request: Reply(200, body) if "tags" in request.path else None)
@@ -397,6 +419,11 @@ def test_a_list_of_tags_that_is_none(world, registry, site, cancel, body):
     registry.faults.append(lambda request: Reply(200, body) if "tags" in request.path else None)
     with pytest.raises(BrokenRegistry, match="list of tags cannot be read"):
         list(world.repository(site.host).tags(cancel))
+
+
+def test_what_cannot_be_a_tag_is_passed_over(world, registry, site, cancel):
+    registry.tags["some/image"] = ["v1", "\x1b[2J", "../up", "", 7, None, "x" * 129, "v2"]
+    assert list(world.repository(site.host).tags(cancel)) == ["v1", "v2"]
 
 
 def test_an_unknown_repository(world, site, cancel):

@@ -99,6 +99,16 @@ def test_only_http_is_followed(world, registry, guarded, cancel, location):
         read(world, guarded, cancel)
 
 
+@pytest.mark.parametrize(
+    "location", ["ftp://\x1b[2J/", "http://h\x1b[2J/", "/\x1b[2J", "http://\xff.invalid/", "/\xe9"]
+)
+def test_odd_characters_in_a_location(world, registry, guarded, cancel, location):
+    redirect_blobs(registry, location)
+    with pytest.raises(OnggiError) as caught:
+        read(world, guarded, cancel)
+    assert str(caught.value).isprintable()
+
+
 def test_an_error_does_not_show_the_signature(world, serve, registry, guarded, cancel):
     store = serve(lambda request: Reply(200, BLOB, cut_after=4))
     redirect_blobs(registry, f"{store.url}/blob?X-Signature=secret-signature")

@@ -27,6 +27,7 @@ from onggi.registry.errors import (
     RepositoryUnknown,
     ServerError,
 )
+from onggi.registry.foreign import one_line
 
 __all__ = ["Answer", "Subject", "failure", "retry_after_s", "token_failure"]
 
@@ -169,7 +170,7 @@ def _said_in_body(status: int, body: bytes) -> _Said | None:
     if isinstance(document, dict):
         if isinstance(document.get("details"), str) and document["details"]:
             codes = {401: "UNAUTHORIZED", 429: "TOOMANYREQUESTS"}
-            return _Said(codes.get(status, "UNKNOWN"), _one_line(document["details"]))
+            return _Said(codes.get(status, "UNKNOWN"), one_line(document["details"]))
         errors = document.get("errors")
         if isinstance(errors, list) and errors and isinstance(errors[0], dict):
             return _said(errors[0])
@@ -183,7 +184,7 @@ def _said(error: Mapping[str, Any]) -> _Said:
     if code not in _USUAL:
         code = "UNKNOWN"
     usual = _USUAL[code]
-    message = _one_line(str(error.get("message") or usual))
+    message = one_line(str(error.get("message") or usual))
     return _Said(code, message, bare=message == usual and error.get("detail") is None)
 
 
@@ -205,8 +206,3 @@ def _unreadable(status: int, body: bytes, subject: Subject) -> OnggiError:
     if status in (401, 403):
         return AccessDenied(message, subject.server)
     return RegistryError(message, status)
-
-
-def _one_line(text: str) -> str:
-    """A message of the other side must not draw on our terminal."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

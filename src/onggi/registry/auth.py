@@ -21,6 +21,7 @@ from onggi.registry.challenges import Challenge, parse_challenges
 from onggi.registry.credentials import ANONYMOUS, Credentials
 from onggi.registry.endpoints import Endpoint
 from onggi.registry.errors import BadCredentials, BrokenRegistry
+from onggi.registry.foreign import http_address, one_line
 from onggi.registry.response import Response
 from onggi.registry.transport import Transport
 
@@ -33,6 +34,10 @@ CLIENT_ID = "docker"
 # Seconds: the least life of a token (Docker's rule), and how early it counts as expired.
 _LEAST_LIFE_S, _MARGIN_S = 60, 5
 _TOKEN_TIMEOUT_S = 15.0
+# Seconds: no token lives longer, whatever it says.
+_LONGEST_LIFE_S = 366 * 24 * 3600
+# Characters of a realm that an error shows.
+_SHOWN_REALM = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +130,13 @@ class Authorizer:
 
     def _checked_realm(self, realm: str, credentials: Credentials) -> str:
         """A realm comes from the registry; credentials must not leave TLS because it says so."""
-        parts = urlsplit(realm)
-        host = parts.netloc.rpartition("@")[2]
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = http_address(realm)
+        if parts is None:
             raise BrokenRegistry(
-                f"the registry names no usable token server: {parts.scheme[:20]}://{host[:200]}",
+                f"the registry names no usable token server: {one_line(realm[:_SHOWN_REALM])!r}",
                 hint="ask whoever runs the registry",
             )
+        host = one_line(parts.netloc.rpartition("@")[2])
         if self._endpoint.scheme == "https" and parts.scheme == "http" and credentials:
             raise BrokenRegistry(
                 f"the registry is https, but asks to send credentials over plain http to {host}: refused, "
@@ -209,7 +214,7 @@ def _parse_token(body: bytes) -> _Token:
 def _expiry(document: dict[str, Any]) -> float:
     """Unix seconds. A clock that disagrees with the server's must not make a fresh token useless."""
     life = document.get("expires_in")
-    life_s = max(life if isinstance(life, int) else 0, _LEAST_LIFE_S)
+    life_s = min(max(life if isinstance(life, int) else 0, _LEAST_LIFE_S), _LONGEST_LIFE_S)
     now = time.time()
     issued = document.get("issued_at")
     issued_ns = parse_ns(issued) if isinstance(issued, str) else None

@@ -18,6 +18,7 @@ from urllib3.exceptions import TimeoutError as UrllibTimeoutError
 
 from onggi.errors import OnggiError
 from onggi.registry.errors import NetworkError, TlsError, Unreachable
+from onggi.registry.foreign import one_line
 
 __all__ = ["translate", "without_secrets"]
 
@@ -29,7 +30,7 @@ def without_secrets(url: str, *, keep_query: bool) -> str:
     """
     parts = urlsplit(url)
     shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="")
-    return (shown if keep_query else shown._replace(query="")).geturl()
+    return one_line((shown if keep_query else shown._replace(query="")).geturl())
 
 
 def translate(where: str, url: str, error: BaseException, stall_s: float, *, go_prefix: bool) -> OnggiError:

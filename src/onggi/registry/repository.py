@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import urljoin, urlsplit
 
 from onggi.cancel import CancelToken
 from onggi.content.verify import matches
@@ -25,8 +24,10 @@ from onggi.registry.errors import (
     ConfigMismatch,
     ManifestMismatch,
     NetworkError,
+    ServerError,
     TlsError,
 )
+from onggi.registry.foreign import next_address
 from onggi.registry.patience import Patience
 from onggi.registry.quota import Quota, quota_of
 from onggi.registry.response import Response
@@ -38,6 +39,7 @@ __all__ = ["Repository", "Resolved"]
 T = TypeVar("T")
 
 _NEXT_LINK = re.compile(r'<([^<>]{1,4096})>\s*;[^,]*\brel="?next\b')
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 # Pages of tags; more is a registry that goes in circles.
 _MOST_PAGES = 10_000
 
@@ -191,6 +193,10 @@ class Repository:
         response = session.send("GET", path, headers, self._scopes, cancel)
         if response.status in (200, 206) or (response.status == 416 and headers):
             return response
+        if not response.url.startswith(f"{session.endpoint.url}/") and response.status != 404:
+            # A blob store: its words may show the signature of the address, a new one may do.
+            response.close()
+            raise ServerError(response.status, response.reason)
         body = response.body()
         if response.status == 404:
             raise BlobUnknown(digest, self._reference.familiar_name)
@@ -300,9 +306,10 @@ def _add_history(error: OnggiError, failures: list[tuple[Session, OnggiError]]) 
 
 
 def _parse_tags(body: bytes) -> list[str]:
+    """The tags; what cannot be one is passed over, since nobody can pull it."""
     try:
         tags = json.loads(body).get("tags") or []
-        return [str(tag) for tag in tags]
+        return [tag for tag in tags if isinstance(tag, str) and _TAG.fullmatch(tag)]
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise BrokenRegistry(
             "the registry's list of tags cannot be read", hint="ask whoever runs the registry"
@@ -318,8 +325,8 @@ def _next_page(response: Response) -> str | None:
     match = _NEXT_LINK.search(response.headers.get("Link", ""))
     if match is None:
         return None
-    parts = urlsplit(urljoin(response.url, match[1]))
-    _, below, path = parts.path.partition("/v2/")
-    if not below:
+    parts = next_address(response.url, match[1])
+    if parts is None:
         return None
-    return f"{path}?{parts.query}" if parts.query else path
+    path = parts.path.partition("/v2/")[2]
+    return f"{path}?{parts.query}" if path and parts.query else path or None

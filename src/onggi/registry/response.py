@@ -10,6 +10,7 @@ from urllib3.response import BaseHTTPResponse
 
 from onggi.errors import OnggiError
 from onggi.registry.errors import BrokenRegistry
+from onggi.registry.foreign import one_line
 from onggi.registry.network_errors import translate
 from onggi.registry.sockets import Watch
 
@@ -45,7 +46,7 @@ class Response:
         self._done = False
         self.url = url
         self.status = raw.status
-        self.reason = raw.reason or ""
+        self.reason = one_line(raw.reason or "")
         self.headers: Mapping[str, str] = raw.headers
 
     def header_lines(self, name: str) -> list[str]:

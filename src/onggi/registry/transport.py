@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError, ProxyError
@@ -23,6 +23,7 @@ from onggi.config import Config
 from onggi.errors import OnggiError
 from onggi.registry.endpoints import Endpoint, is_insecure
 from onggi.registry.errors import BrokenRegistry, prefixed
+from onggi.registry.foreign import next_address
 from onggi.registry.network_errors import translate, without_secrets
 from onggi.registry.proxies import Proxy, proxy_for
 from onggi.registry.response import Response
@@ -35,6 +36,8 @@ __all__ = ["Headers", "Transport"]
 Headers = Mapping[str, "str | list[str]"]
 
 _MAX_REDIRECTS = 10
+# Characters of another one's address that an error shows.
+_SHOWN_ADDRESS = 300
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Connections kept per host: downloads, their helpers, and a manifest request beside them.
 _POOL_SIZE = 16
@@ -93,9 +96,11 @@ class Transport:
             if not follow or response.status not in _REDIRECTS or not location:
                 return response
             response.release()
-            target = _target(url, location)
-            if same_origin and _origin(target) != _origin(url):
-                raise _refused(url, target, "it is not who our credentials are for")
+            target = next_address(url, location)
+            if target is None:
+                raise _refused(url, "", "the address is none of http")
+            if same_origin and _origin(target.geturl()) != _origin(url):
+                raise _refused(url, target.geturl(), "it is not who our credentials are for")
             url, wanted = self._redirect(url, target, wanted, endpoint)
         where = without_secrets(first_url, keep_query=True)
         raise BrokenRegistry(
@@ -104,9 +109,9 @@ class Transport:
         )
 
     def _redirect(
-        self, old: str, new: str, headers: urllib3.HTTPHeaderDict, endpoint: Endpoint
+        self, old: str, target: SplitResult, headers: urllib3.HTTPHeaderDict, endpoint: Endpoint
     ) -> tuple[str, urllib3.HTTPHeaderDict]:
-        target = urlsplit(new)
+        new = target.geturl()
         host = target.netloc.rpartition("@")[2]
         downgrade = urlsplit(old).scheme == "https" and target.scheme == "http"
         if downgrade and endpoint.verify and not is_insecure(self._config, host):
@@ -220,23 +225,11 @@ def _is_hang_up(error: Exception) -> bool:
     return isinstance(cause, ProtocolError | ConnectionError)
 
 
-def _target(url: str, location: str) -> str:
-    """Where a redirect leads: an address of http. Raises BrokenRegistry."""
-    try:
-        new = urljoin(url, location)
-        parts = urlsplit(new)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        new, usable = "", False
-    if not usable:
-        raise _refused(url, new, "it is no address of http")
-    return new
-
-
 def _refused(old: str, new: str, reason: str) -> BrokenRegistry:
-    old, new = without_secrets(old, keep_query=False), without_secrets(new[:300], keep_query=False)
+    old, new = without_secrets(old, keep_query=False), without_secrets(new, keep_query=False)
+    where = f' to "{new[:_SHOWN_ADDRESS]}"' if new else ""
     return BrokenRegistry(
-        f'"{old}": redirected to "{new}": refused, since {reason}', hint="ask whoever runs the registry"
+        f'"{old}": redirected{where}: refused, since {reason}', hint="ask whoever runs the registry"
     )
 
 
