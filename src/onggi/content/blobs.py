@@ -112,13 +112,13 @@ class BlobStore:
         path.unlink()
         return False
 
-    def whole(self) -> list[Digest]:
-        """Every whole blob here, sorted."""
+    def held(self) -> list[Digest]:
+        """Every blob here, whole or in part, sorted."""
         try:
             names = os.listdir(self._directory / "sha256")
         except FileNotFoundError:
             return []
-        return [Digest(f"sha256:{name}") for name in sorted(names) if "." not in name]
+        return [Digest(f"sha256:{name}") for name in sorted({name.partition(".")[0] for name in names})]
 
     def discard(self, digest: Digest) -> None:
         """Delete a blob, whole or partial."""

@@ -120,6 +120,8 @@ class Overlay2:
             self._mark_committed(parent)
         target = self.path(staged.cache_id)
         if target.exists():
+            # It takes the place of a directory that others stand on: whole, or not at all.
+            self.sync()
             self._replace(target, staged.directory)
         else:
             os.rename(staged.directory, target)

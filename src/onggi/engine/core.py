@@ -142,7 +142,7 @@ class Core:
         discarded = 0
         if not any(self.layout.blobs.glob("sha256/*")):
             return 0
-        for digest in self.blobs.whole():
+        for digest in self.blobs.held():
             diff_id = self.distribution.diff_id(digest)
             if diff_id is None or all(record.diff_id != diff_id for record in self.layers.db.records()):
                 continue
