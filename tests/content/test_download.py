@@ -143,6 +143,21 @@ def test_a_longer_body_is_refused(case, answer):
     assert case.path.stat().st_size <= len(DATA)
 
 
+def test_a_longer_body_of_one_place_is_asked_for_at_the_next(case):
+    source = Source(DATA, answers=[ignoring_ranges(DATA + b"x", total=None, end=None)], others=1)
+    case.run(source)
+    assert case.holds(DATA)
+    assert source.rejected == 1
+    assert 0 in case.frontiers
+
+
+def test_what_lies_behind_the_blob_is_cut_off(case):
+    """A manifest that gave another size for the same digest may have left it."""
+    case.path.write_bytes(DATA + b"behind")
+    case.run(Source(DATA))
+    assert case.holds(DATA)
+
+
 def test_a_body_that_says_it_is_longer_is_not_even_read(case):
     source = Source(DATA, answers=[ignoring_ranges(DATA + bytes(10**6))])
     with pytest.raises(BlobTooLong) as caught:

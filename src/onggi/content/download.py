@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onggi.cancel import CancelToken
-from onggi.content.errors import BlobMismatch, ShortBody, translate_os_error
+from onggi.content.errors import BlobMismatch, BlobTooLong, ShortBody, translate_os_error
 from onggi.content.helpers import Helpers
 from onggi.content.partial import PartialFile
 from onggi.content.patience import Patience
@@ -72,10 +72,10 @@ class Download:
     def run(self) -> None:
         """Receive and verify.
 
-        Wrong bytes that came in several pieces are received once more from zero, and then
-        from the next place the source knows. Raises BlobMismatch, BlobTooLong, BlobDiskFull,
-        Cancelled, or the source's error after the last attempt. The partial file stays,
-        except after a mismatch.
+        Wrong bytes that came in several pieces are received once more from zero, and then, as
+        too many bytes are, from the next place the source knows. Raises BlobMismatch,
+        BlobTooLong, BlobDiskFull, Cancelled, or the source's error after the last attempt. The
+        partial file stays, except after a mismatch.
         """
         missing = self._descriptor.size
         try:
@@ -91,16 +91,25 @@ class Download:
         resumed = partial.held_bytes > 0
         started_over = False
         while True:
-            right, in_pieces = self._receive_all(partial)
+            try:
+                right, in_pieces = self._receive_all(partial)
+            except BlobTooLong:
+                if not self._source.reject():
+                    raise
+                self._start_over(partial)
+                continue
             if right:
                 partial.complete()
                 return
-            partial.restart()
-            self._watchers.progress(0)
+            self._start_over(partial)
             if (resumed or in_pieces) and not started_over:
                 started_over = True
             elif not self._source.reject():
                 raise BlobMismatch(self._descriptor.digest)
+
+    def _start_over(self, partial: PartialFile) -> None:
+        partial.restart()
+        self._watchers.progress(0)
 
     def _receive_all(self, partial: PartialFile) -> tuple[bool, bool]:
         """Everything up to the blob's size: was the digest right, and did it come in several answers."""

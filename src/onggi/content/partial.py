@@ -74,8 +74,9 @@ class PartialFile:
             self._spans = [Span(0, 0, self.size)]
 
     def complete(self) -> None:
-        """Everything is here and right: no spans are needed any more."""
+        """Everything is here and right: no spans are needed any more, nor what lies behind the blob."""
         with self.changed:
+            os.ftruncate(self._fd, self.size)
             self._spans = [Span(0, self.size, self.size)]
 
     # --- spans ----------------------------------------------------------------------------
