@@ -28,7 +28,7 @@ from onggi.errors import DataLoss, FailedPrecondition, InvalidArgument
 from onggi.linux import filesystem
 from onggi.linux.mount import overlay_mount
 from onggi.oci.digest import CacheID, LinkID
-from onggi.store.atomic import make_directory, read_optional, stage_file, sync_directory
+from onggi.store.atomic import make_directory, read_optional, stage_file, sync_directory, write_file
 
 __all__ = ["DamagedLayer", "NeedsRoot", "Overlay2"]
 
@@ -116,12 +116,11 @@ class Overlay2:
     def install(self, staged: StagedDirectory, parent: CacheID | None) -> None:
         """Move a staged layer into place and mark its parent ``committed``; not yet durable."""
         if parent is not None:
-            _write(staged.directory / "lower", self._lower_for_child(parent), 0o644)
+            lower = self._lower_for_child(parent).encode("ascii")
+            write_file(staged.directory / "lower", lower, 0o644, durable_name=False)
             self._mark_committed(parent)
         target = self.path(staged.cache_id)
         if target.exists():
-            # It takes the place of a directory that others stand on: whole, or not at all.
-            self.sync()
             self._replace(target, staged.directory)
         else:
             os.rename(staged.directory, target)

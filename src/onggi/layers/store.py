@@ -116,6 +116,8 @@ class LayerStore:
     def commit(self, layers: Sequence[ReadyLayer]) -> list[LayerRecord]:
         """Make unpacked layers exist, base first: one flush for all of them, then the renames."""
         self.db.prepare()
+        # Names must not become durable before the data under them.
+        self.driver.sync()
         records = []
         fresh: dict[ChainID, CacheID] = {}
         for layer in layers:
