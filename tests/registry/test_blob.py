@@ -492,3 +492,34 @@ def test_a_slow_registry_without_ranges_sends_the_blob_once(world, registry, sit
 def test_a_limited_download_comes_whole(puller, digest, cancel):
     limiter = RateLimiter(3_000_000)
     assert puller.get(digest, len(DATA), cancel, limiter).read_bytes() == DATA
+
+
+# --- several at once ------------------------------------------------------------------------
+
+
+def test_many_blobs_at_once_over_one_client_with_one_fault_each(puller, registry, site, cancel):
+    """Eight threads; every first answer is cut somewhere, and no blob takes another one's bytes."""
+    blobs = {registry.add_blob(data): data for data in (DATA[: 300_000 + 40_000 * n] for n in range(8))}
+    cut = set()
+
+    def once(request):
+        name = request.path.rpartition("/")[2]
+        if name not in blobs or name in cut:
+            return None
+        cut.add(name)
+        return Reply(200, blobs[name], cut_after=len(blobs[name]) // 2)
+
+    registry.faults.append(once)
+    found: dict[str, bytes] = {}
+
+    def get(digest: str) -> None:
+        found[digest] = puller.get(digest, len(blobs[digest]), cancel).read_bytes()
+
+    threads = [threading.Thread(target=get, args=(digest,)) for digest in blobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == blobs
+    assert len(blob_requests(site)) == 2 * len(blobs)
+    assert len(site.asked("/v2/")) == 1
