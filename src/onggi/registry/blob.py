@@ -73,12 +73,19 @@ class BlobSource:
         """
 
         def ask(session: Session) -> BlobBody:
-            body = self._open_at(session, start, end, cancel)
-            with self._lock:
-                self._used.add(session.endpoint)
+            try:
+                body = self._open_at(session, start, end, cancel)
+            except BlobTooLong:
+                self._note(session)
+                raise
+            self._note(session)
             return body
 
         return self._places.ask(ask, self._rejected, cancel)
+
+    def _note(self, session: Session) -> None:
+        with self._lock:
+            self._used.add(session.endpoint)
 
     def _open_at(self, session: Session, start: int, end: int | None, cancel: CancelToken) -> BlobBody:
         if start or end is not None:
@@ -117,6 +124,8 @@ class BlobSource:
         Where several places have brought them a mirror is to blame rather than the registry.
         """
         with self._lock:
+            if not self._used:
+                return False
             mirrors = {endpoint for endpoint in self._used if endpoint.mirror}
             self._rejected |= {endpoint.url for endpoint in mirrors or self._used}
             self._used.clear()
