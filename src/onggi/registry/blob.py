@@ -73,19 +73,12 @@ class BlobSource:
         """
 
         def ask(session: Session) -> BlobBody:
-            try:
-                body = self._open_at(session, start, end, cancel)
-            except BlobTooLong:
-                self._note(session)
-                raise
-            self._note(session)
+            body = self._open_at(session, start, end, cancel)
+            with self._lock:
+                self._used.add(session.endpoint)
             return body
 
         return self._places.ask(ask, self._rejected, cancel)
-
-    def _note(self, session: Session) -> None:
-        with self._lock:
-            self._used.add(session.endpoint)
 
     def _open_at(self, session: Session, start: int, end: int | None, cancel: CancelToken) -> BlobBody:
         if start or end is not None:
@@ -122,6 +115,7 @@ class BlobSource:
         """The bytes were not the blob's: never ask there again. False when no other place is left.
 
         Where several places have brought them a mirror is to blame rather than the registry.
+        Where none has since the last time, :meth:`open` has asked every place itself.
         """
         with self._lock:
             if not self._used:

@@ -233,7 +233,7 @@ class Repository:
         if self._sessions is None:
             self._sessions = self._look_up()
         if self._chosen is None:
-            return self._sessions
+            return [session for session in self._sessions if not _is_other_scheme(session, self._sessions)]
         if not self._chosen.endpoint.mirror:
             return [self._chosen]
         return self._sessions[self._sessions.index(self._chosen) :]
@@ -244,8 +244,7 @@ class Repository:
         """Ask one endpoint after the other; the error of the last one is the one shown."""
         failures: list[tuple[Session, OnggiError]] = []
         for session in self._order():
-            endpoint = session.endpoint
-            if endpoint.url in rejected or self._is_answered(session, failures):
+            if session.endpoint.url in rejected or _is_other_scheme(session, self._order()):
                 continue
             try:
                 result = ask(session)
@@ -264,14 +263,6 @@ class Repository:
         _add_history(last, failures)
         raise last
 
-    def _is_answered(self, session: Session, failures: list[tuple[Session, OnggiError]]) -> bool:
-        """True for the http address of a host that has answered over https."""
-        endpoint = session.endpoint
-        return endpoint.scheme == "http" and any(
-            other.endpoint.host == endpoint.host and not isinstance(error, NetworkError | TlsError)
-            for other, error in failures
-        )
-
     def _settle(self, session: Session, failures: list[tuple[Session, OnggiError]]) -> None:
         """Stay with who answered; leave a mirror for good only when there was no way to it."""
         gone = any(isinstance(error, NetworkError | TlsError) for _, error in failures)
@@ -287,6 +278,13 @@ class Repository:
         name = self._reference.familiar_name
         server = "" if self._reference.domain == "docker.io" else self._reference.domain
         return Subject(reference.familiar, name, server, reference.is_name_only)
+
+
+def _is_other_scheme(session: Session, sessions: list[Session]) -> bool:
+    """True for the https or http address of a host that has answered at the other one."""
+    return not session.answered and any(
+        other.answered and other.endpoint.host == session.endpoint.host for other in sessions
+    )
 
 
 def _worth_another(session: Session, error: OnggiError) -> bool:

@@ -31,6 +31,11 @@ class Session:
         self._pinged = False
         self._lock = threading.Lock()
 
+    @property
+    def answered(self) -> bool:
+        """True once somebody who speaks HTTP was met there."""
+        return self._pinged
+
     def ping(self, cancel: CancelToken) -> None:
         """Learn how this endpoint wants to be addressed; once. Any answer will do.
 
