@@ -221,3 +221,16 @@ def test_a_blob_that_the_mirror_lost_comes_from_the_registry(world, serve, regis
     repository.resolve(reference, cancel)
     descriptor = Descriptor("application/octet-stream", Digest.parse(digest), 4)
     assert repository.read_blob(descriptor, 100, cancel) == b"blob"
+
+
+def test_a_host_that_answered_over_http_is_not_asked_over_https_again(world, registry, site, cancel):
+    """The second address is found once, and not anew for every pull of a client."""
+    registry.add_manifest("some/image", "v1", RAW)
+    client = world.client()
+    reference = Reference.parse(f"{site.host}/some/image:v1")
+    client.repository(reference).resolve(reference, cancel)
+    tried = client._sessions_of(site.host)
+    assert [session.answered for session in tried] == [False, True]
+    again = client.repository(reference)
+    assert again.resolve(reference, cancel).endpoint == site.url
+    assert [session.endpoint.url for session in again._order()] == [site.url]

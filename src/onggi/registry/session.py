@@ -29,12 +29,9 @@ class Session:
         self._transport = transport
         self._auth = Authorizer(transport, endpoint, credentials)
         self._pinged = False
+        # A server that speaks our protocol at this address: 400 is what TLS servers say to plain http.
+        self.answered = False
         self._lock = threading.Lock()
-
-    @property
-    def answered(self) -> bool:
-        """True once somebody who speaks HTTP was met there."""
-        return self._pinged
 
     def ping(self, cancel: CancelToken) -> None:
         """Learn how this endpoint wants to be addressed; once. Any answer will do.
@@ -53,6 +50,7 @@ class Session:
                 self._auth.learn(response)
             response.release()
             self._pinged = True
+            self.answered = response.status < 500 and response.status != 400
 
     def check_login(self, cancel: CancelToken) -> str:
         """Prove the credentials; returns the identity token if the registry gives one.
