@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from http.client import RemoteDisconnected
+from http.client import BadStatusLine, RemoteDisconnected
 from urllib.parse import urlsplit
 
 from urllib3.exceptions import (
@@ -21,6 +21,9 @@ from onggi.registry.errors import NetworkError, TlsError, Unreachable
 from onggi.registry.foreign import one_line
 
 __all__ = ["translate", "without_secrets"]
+
+# Characters of what the other side sent that an error shows.
+_SHOWN_CHARACTERS = 200
 
 
 def without_secrets(url: str, *, keep_query: bool) -> str:
@@ -43,7 +46,7 @@ def translate(where: str, url: str, error: BaseException, stall_s: float, *, go_
     if proxy:
         broke = any(isinstance(cause, ConnectionError) for cause in chain)
         kind = NetworkError if broke else Unreachable
-        return kind(f"{where}: proxyconnect tcp: {chain[-1]}", hint="check the proxy settings")
+        return kind(f"{where}: proxyconnect tcp: {_cause_text(chain)}", hint="check the proxy settings")
     if any(isinstance(cause, ReadTimeoutError | UrllibTimeoutError | TimeoutError) for cause in chain):
         return NetworkError(
             f"{where}: i/o timeout: nothing received for {stall_s:g} s",
@@ -71,6 +74,9 @@ def _cause_text(chain: list[BaseException]) -> str:
             return "unexpected EOF"
         if isinstance(cause, RemoteDisconnected):
             return "EOF"
+        if isinstance(cause, BadStatusLine):
+            line = one_line(str(cause))[:_SHOWN_CHARACTERS]
+            return f'net/http: HTTP/1.x transport connection broken: malformed HTTP response "{line}"'
         if isinstance(cause, ConnectionResetError):
             return "read tcp: connection reset by peer"
         if isinstance(cause, BrokenPipeError):
@@ -78,7 +84,7 @@ def _cause_text(chain: list[BaseException]) -> str:
     last = chain[-1]
     if isinstance(last, socket.gaierror):
         return "no such host"
-    return str(last) or type(last).__name__
+    return one_line(str(last))[:_SHOWN_CHARACTERS] or type(last).__name__
 
 
 def _tls_error(where: str, host: str, chain: list[BaseException], *, go_prefix: bool) -> OnggiError:
