@@ -11,8 +11,9 @@ import functools
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError, ProxyError
@@ -45,6 +46,18 @@ _POOL_SIZE = 16
 _STALE_CONNECTIONS = 3
 
 _PoolKey = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request to one address. ``where`` is how errors name it, without secrets."""
+
+    method: str
+    url: str
+    headers: urllib3.HTTPHeaderDict
+    body: bytes | None
+    stall_s: float
+    where: str
 
 
 class Transport:
@@ -85,102 +98,86 @@ class Transport:
         to another host is an error. Raises NetworkError, TlsError, BrokenRegistry, TlsFiles,
         ProxySettings, Cancelled, DeadlineExceeded.
         """
-        wanted = _header_dict(headers)
-        wanted["User-Agent"] = self._agent
-        wanted["Accept-Encoding"] = "identity"
-        first_url = url
+        stall_s = min(timeout_s or self._config.stall_timeout_s, self._config.stall_timeout_s)
+        where = f'{method.capitalize()} "{without_secrets(url, keep_query=True)}"'
+        call = _Call(method, url, self._header_dict(headers), body, stall_s, where)
         for _ in range(_MAX_REDIRECTS + 1):
             cancel.check()
-            response = self._send(method, url, wanted, endpoint, body, timeout_s, cancel, url == first_url)
+            response = self._send(call, endpoint, cancel)
             location = response.headers.get("Location")
             if not follow or response.status not in _REDIRECTS or not location:
                 return response
             response.release()
-            target = next_address(url, location)
-            if target is None:
-                raise _refused(url, "", "the address is none of http")
-            if same_origin and _origin(target.geturl()) != _origin(url):
-                raise _refused(url, target.geturl(), "it is not who our credentials are for")
-            url, wanted = self._redirect(url, target, wanted, endpoint)
-        where = without_secrets(first_url, keep_query=True)
+            call = self._redirect(call, location, endpoint, same_origin=same_origin)
         raise BrokenRegistry(
-            f'{method.capitalize()} "{where}": stopped after {_MAX_REDIRECTS} redirects',
-            hint="the registry sends us in circles",
+            f"{where}: stopped after {_MAX_REDIRECTS} redirects", hint="the registry sends us in circles"
         )
 
-    def _redirect(
-        self, old: str, target: SplitResult, headers: urllib3.HTTPHeaderDict, endpoint: Endpoint
-    ) -> tuple[str, urllib3.HTTPHeaderDict]:
-        new = target.geturl()
-        host = target.netloc.rpartition("@")[2]
+    def _redirect(self, call: _Call, location: str, endpoint: Endpoint, *, same_origin: bool) -> _Call:
+        """The call to where a redirect leads; credentials stay behind when that is another origin."""
+        old, target = call.url, next_address(call.url, location)
+        if target is None:
+            raise _refused(old, "", "the address is none of http")
+        new, host = target.geturl(), target.netloc.rpartition("@")[2]
+        moved = _origin(old) != _origin(new)
+        if moved and same_origin:
+            raise _refused(old, new, "it is not who our credentials are for")
         downgrade = urlsplit(old).scheme == "https" and target.scheme == "http"
         if downgrade and endpoint.verify and not is_insecure(self._config, host):
             raise _refused(old, new, f"it leaves https; list {host} in insecure-registries if that is meant")
-        if _origin(old) != _origin(new):
-            headers = headers.copy()
+        headers = call.headers.copy()
+        if moved:
             headers.discard("Authorization")
-        return target._replace(netloc=host, fragment="").geturl(), headers
+        url = target._replace(netloc=host, fragment="").geturl()
+        where = f'{call.method.capitalize()} "{without_secrets(url, keep_query=False)}"'
+        return replace(call, url=url, headers=headers, where=where)
+
+    def _header_dict(self, headers: Headers) -> urllib3.HTTPHeaderDict:
+        """Lists become several lines of one name: some registries read only one value of a line."""
+        result = urllib3.HTTPHeaderDict()
+        for name, value in headers.items():
+            for line in [value] if isinstance(value, str) else value:
+                result.add(name, line)
+        result["User-Agent"] = self._agent
+        result["Accept-Encoding"] = "identity"
+        return result
 
     # --- one request ----------------------------------------------------------------------
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        headers: urllib3.HTTPHeaderDict,
-        endpoint: Endpoint,
-        body: bytes | None,
-        timeout_s: float | None,
-        cancel: CancelToken,
-        ours: bool,
-    ) -> Response:
-        where = f'{method.capitalize()} "{without_secrets(url, keep_query=ours)}"'
-        stall_s = min(timeout_s or self._config.stall_timeout_s, self._config.stall_timeout_s)
-        pool = self._pool(url, endpoint)
+    def _send(self, call: _Call, endpoint: Endpoint, cancel: CancelToken) -> Response:
+        go_prefix = self._config.compat != "20.10"
+        pool = self._pool(call.url, endpoint)
         for attempt in range(_STALE_CONNECTIONS + 1):
             watch = Watch(cancel)
             try:
-                raw = self._exchange(pool, watch, method, url, headers, body, stall_s)
-                return Response(raw, url, where, watch, stall_s, go_prefix=self._config.compat != "20.10")
+                raw = self._exchange(pool, watch, call)
+                return Response(raw, call.url, call.where, watch, call.stall_s, go_prefix=go_prefix)
             except (HTTPError, OSError) as error:
                 watch.end()
                 cancel.check()
                 if watch.reused and _is_hang_up(error) and attempt < _STALE_CONNECTIONS:
                     continue
-                go_prefix = self._config.compat != "20.10"
-                raise translate(where, url, error, stall_s, go_prefix=go_prefix) from error
+                raise translate(call.where, call.url, error, call.stall_s, go_prefix=go_prefix) from error
             except OnggiError as error:
                 watch.end()
-                prefixed(where, error)
+                prefixed(call.where, error)
                 raise
             except BaseException:
                 watch.end()
                 raise
         raise AssertionError("unreachable")
 
-    def _exchange(
-        self,
-        pool: urllib3.PoolManager,
-        watch: Watch,
-        method: str,
-        url: str,
-        headers: urllib3.HTTPHeaderDict,
-        body: bytes | None,
-        stall_s: float,
-    ) -> BaseHTTPResponse:
+    def _exchange(self, pool: urllib3.PoolManager, watch: Watch, call: _Call) -> BaseHTTPResponse:
         remaining_s = watch.cancel.remaining_s()
-        longest_s = float("inf") if remaining_s is None else max(0.01, remaining_s)
-        timeout = urllib3.Timeout(
-            connect=min(CONNECT_TIMEOUT_S, stall_s, longest_s), read=min(stall_s, longest_s)
-        )
+        longest_s = call.stall_s if remaining_s is None else min(call.stall_s, max(0.01, remaining_s))
         self._watches.current = watch
         try:
             return pool.urlopen(
-                method,
-                url,
-                headers=headers,
-                body=body,
-                timeout=timeout,
+                call.method,
+                call.url,
+                headers=call.headers,
+                body=call.body,
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, longest_s), read=longest_s),
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -231,15 +228,6 @@ def _refused(old: str, new: str, reason: str) -> BrokenRegistry:
     return BrokenRegistry(
         f'"{old}": redirected{where}: refused, since {reason}', hint="ask whoever runs the registry"
     )
-
-
-def _header_dict(headers: Headers) -> urllib3.HTTPHeaderDict:
-    """Lists become several lines of one name: some registries read only one Accept line of many values."""
-    result = urllib3.HTTPHeaderDict()
-    for name, value in headers.items():
-        for line in [value] if isinstance(value, str) else value:
-            result.add(name, line)
-    return result
 
 
 def _origin(url: str) -> tuple[str, str, int]:
