@@ -193,9 +193,13 @@ def test_cancelling_while_waiting_for_an_answer(world, silent):
     assert seconds_until(Cancelled, lambda: resolve(world, f"127.0.0.1:{silent}", token)) < 1.5
 
 
-def test_cancelling_in_the_middle_of_a_body(world, registry, site):
+@pytest.mark.parametrize("length", [-1, None])
+def test_cancelling_in_the_middle_of_a_body(world, registry, site, length):
+    """``None``: the connection is the body's, and http.client has let go of it already."""
     world.set(stall_timeout_s=30.0)
-    registry.faults.append(lambda request: Reply(200, BLOB, hold=5) if "/blobs/" in request.path else None)
+    registry.faults.append(
+        lambda request: Reply(200, BLOB, hold=5, length=length) if "/blobs/" in request.path else None
+    )
     token = cancelled_after(0.3)
     assert seconds_until(Cancelled, lambda: read(world, site, token)) < 1.5
 

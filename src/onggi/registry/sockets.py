@@ -7,6 +7,7 @@ TCP connection down below TLS and HTTP: whoever reads or writes wakes up with an
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import threading
@@ -36,9 +37,15 @@ class Watch:
         self._aborted = False
         self._forget = cancel.on_cancel(self.abort)
 
-    def follow(self, handle: socket.socket | None, *, reused: bool) -> None:
-        """The request goes over the connection that ``handle`` (borrowed) is a duplicate of."""
+    def follow(self, fd: int, *, reused: bool) -> None:
+        """The request goes over the TCP connection ``fd``, of which the watch keeps a duplicate.
+
+        Its own one, since http.client lets go of a connection before the body is read, when the
+        connection's end is the body's.
+        """
+        handle = socket.socket(fileno=os.dup(fd))
         with self._lock:
+            self._drop()
             self._handle, self.reused = handle, reused
         if self._aborted:
             self.abort()
@@ -67,6 +74,11 @@ class Watch:
         """The connection is no longer this request's."""
         self._forget()
         with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
             self._handle = None
 
 
@@ -83,7 +95,7 @@ class _Watched:
     timeout: Any
     port: int
     _dns_host: str
-    _handle: socket.socket | None = None
+    sock: socket.socket | None
     _served = 0
 
     def _new_conn(self) -> socket.socket:
@@ -96,28 +108,17 @@ class _Watched:
             if getattr(self, "proxy", None) is not None:
                 prefixed("proxyconnect tcp", error)
             raise
-        self._let_go()
-        self._handle = sock.dup()
         self._served = 0
         if watch is not None:
-            watch.follow(self._handle, reused=False)
+            watch.follow(sock.fileno(), reused=False)
         return sock
 
     def request(self, *arguments: Any, **options: Any) -> None:
         watch = self.watches.current
-        if watch is not None and self._handle is not None:
-            watch.follow(self._handle, reused=self._served > 0)
+        if watch is not None and self.sock is not None:
+            watch.follow(self.sock.fileno(), reused=self._served > 0)
         super().request(*arguments, **options)  # type: ignore[misc]
         self._served += 1
-
-    def close(self) -> None:
-        super().close()  # type: ignore[misc]
-        self._let_go()
-
-    def _let_go(self) -> None:
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
 
 
 class _HttpConnection(_Watched, HTTPConnection):
