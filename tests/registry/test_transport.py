@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -245,6 +246,44 @@ def _closing(reply):
     """Announces a kept connection, and does not keep it."""
     reply.cut_after = len(reply.body)
     return reply
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, BLOB),
+        Reply(200, BLOB, length=None),
+        Reply(200, BLOB, cut_after=3),
+        Reply(200, BLOB, hold=3),
+        Reply(404, b"x" * 200_000),
+        Reply(500),
+    ],
+)
+def test_no_descriptor_stays_open(world, registry, site, reply):
+    world.set(stall_timeout_s=0.2)
+    registry.faults.append(lambda request: reply if "/blobs/" in request.path else None)
+    client = world.client()
+    repository = client.repository(Reference.parse(f"{site.host}/some/image"))
+    descriptor = Descriptor("application/octet-stream", Digest.of(BLOB), len(BLOB))
+    before = _sockets_to(site.port)
+    try:
+        repository.read_blob(descriptor, 1 << 20, CancelToken(timeout_s=1))
+    except OnggiError:
+        pass
+    client.close()
+    assert _sockets_to(site.port) == before
+
+
+def _sockets_to(port: int) -> int:
+    """Connections of this process to a server; its own ends do not count."""
+    inodes = {
+        os.readlink(f"/proc/self/fd/{fd}").removeprefix("socket:[").removesuffix("]")
+        for fd in os.listdir("/proc/self/fd")
+        if os.path.islink(f"/proc/self/fd/{fd}")
+    }
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table][1:]
+    return sum(row[2].endswith(f":{port:04X}") and row[9] in inodes for row in rows)
 
 
 def test_requests_name_the_engine_and_nothing_of_its_user(world, registry, site, cancel):
