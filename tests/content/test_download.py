@@ -143,6 +143,14 @@ def test_a_longer_body_is_refused(case, answer):
     assert case.path.stat().st_size <= len(DATA)
 
 
+def test_a_longer_body_is_refused_though_the_rest_comes_later(case):
+    """The last piece ends where the blob does, and there is another one."""
+    piece = next(size for size in range(READ_BYTES, 0, -1) if len(DATA) % size == 0)
+    source = Source(DATA, answers=[ignoring_ranges(DATA + b"x", total=None, end=None, piece_bytes=piece)])
+    with pytest.raises(BlobTooLong):
+        case.run(source)
+
+
 def test_a_longer_body_of_one_place_is_asked_for_at_the_next(case):
     source = Source(DATA, answers=[ignoring_ranges(DATA + b"x", total=None, end=None)], others=1)
     case.run(source)

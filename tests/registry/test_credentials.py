@@ -161,6 +161,26 @@ def test_a_file_that_is_not_dockers(config, text):
     assert config.path.read_text() == text
 
 
+def test_a_file_that_cannot_be_read(config):
+    config.path.mkdir(parents=True)
+    for action in (
+        lambda: config.get("a.example"),
+        lambda: config.store("a.example", Credentials("u", SECRET)),
+    ):
+        with pytest.raises(CredentialError, match="is a directory") as caught:
+            action()
+        assert str(config.path) in str(caught.value)
+        assert SECRET not in str(caught.value)
+    assert os.listdir(config.path.parent) == ["config.json"]
+
+
+def test_a_directory_that_is_none(tmp_path):
+    (tmp_path / "docker").write_text("")
+    with pytest.raises(CredentialError, match="write .*docker") as caught:
+        DockerConfig(tmp_path / "docker").store("a.example", Credentials("u", SECRET))
+    assert "DOCKER_CONFIG" in caught.value.hint
+
+
 def test_an_empty_file_is_an_empty_configuration(config):
     write(config, "")
     assert config.get("a.example") == ANONYMOUS
@@ -279,6 +299,15 @@ def test_a_helper_that_is_not_installed(config, helpers):
     with pytest.raises(
         CredentialError, match=r"docker-credential-absent.*executable file not found in \$PATH"
     ):
+        config.get("a.example")
+
+
+def test_a_helper_that_is_no_program(config, helpers):
+    write(config, {"credsStore": "broken"})
+    path = helpers / "docker-credential-broken"
+    path.write_text("neither a script nor a binary")
+    path.chmod(0o755)
+    with pytest.raises(CredentialError, match="docker-credential-broken.*: Exec format error"):
         config.get("a.example")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from http.client import BadStatusLine, RemoteDisconnected
 from urllib.parse import urlsplit
@@ -82,8 +81,6 @@ def _cause_text(chain: list[BaseException]) -> str:
         if isinstance(cause, BrokenPipeError):
             return "write tcp: broken pipe"
     last = chain[-1]
-    if isinstance(last, socket.gaierror):
-        return "no such host"
     return one_line(str(last))[:_SHOWN_CHARACTERS] or type(last).__name__
 
 
