@@ -80,7 +80,7 @@ class Campaign:
         with self.fresh_root() as root:
             story.prepare(self, root)
             outcome = trace(self.command(story.verb, root), stop_at)
-            return outcome, story.look(self, root)
+            return outcome, story.look(self, root, False)
 
     def cut(self, story: Story, disk: Disk, journal: bool, stop_at: int) -> tuple[Outcome, list[str]]:
         """The same with a power cut instead."""
@@ -89,7 +89,7 @@ class Campaign:
         disk.sync()
         outcome = trace(self.command(story.verb, root), stop_at, cut=PowerCut(str(disk.path), journal))
         disk.after_power_cut()
-        problems = story.look(self, root)
+        problems = story.look(self, root, True)
         shutil.rmtree(root, ignore_errors=True)
         return outcome, problems
 
@@ -104,20 +104,25 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Fill a data root, run ``verb``, crash it; ``look`` runs the next command and tells what is wrong."""
+    """Fill a data root, run ``verb``, crash it; ``look`` runs the next command and tells what is wrong.
+
+    ``look`` is told whether the crash was a power cut.
+    """
 
     verb: str
     prepare: Callable[[Campaign, Path], None]
-    look: Callable[[Campaign, Path], list[str]]
+    look: Callable[[Campaign, Path, bool], list[str]]
 
 
 def _nothing(campaign: Campaign, root: Path) -> None:
     """The data root does not exist yet."""
 
 
-def _after_pull(campaign: Campaign, root: Path) -> list[str]:
+def _after_pull(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
     problems = empty_files(root) + failures(root, campaign.registry.url)
     before = held(root, campaign.layout, APP)
+    if power_cut:
+        before = before.surely()
     campaign.registry.forget()
     campaign.pull(root)
     return problems + refetched(before, campaign.registry) + _is_as_expected(campaign, root)
@@ -133,7 +138,7 @@ def _both_images(campaign: Campaign, root: Path) -> None:
     campaign.pull(root, APP)
 
 
-def _after_removal(campaign: Campaign, root: Path) -> list[str]:
+def _after_removal(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
     problems = empty_files(root) + failures(root, campaign.registry.url)
     with open_engine(root, campaign.registry.url) as engine:
         if any(f"{APP}:latest" in image.tags for image in engine.images.list(all=True)):
@@ -152,7 +157,7 @@ def _damaged_layer(campaign: Campaign, root: Path) -> None:
     shutil.rmtree(root / "overlay2" / cache_id)
 
 
-def _after_repair(campaign: Campaign, root: Path) -> list[str]:
+def _after_repair(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
     problems = empty_files(root)
     campaign.pull(root)
     return problems + _is_as_expected(campaign, root)

@@ -114,6 +114,10 @@ class Held:
     whole: frozenset[str]
     partial: dict[str, int]
 
+    def surely(self) -> Held:
+        """What a power cut cannot take: blobs that were not flushed may have their size and no bytes."""
+        return Held(self.committed, frozenset(), {})
+
 
 def held(root: Path, layout: Path, repository: str) -> Held:
     """Look at a data root before the next pull of ``repository``."""
