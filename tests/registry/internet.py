@@ -28,7 +28,7 @@ class Internet:
         self.passwords: list[str] = []
         self.password: str | None = None
         self._server = _Proxy(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
         self._thread.start()
 
     @property

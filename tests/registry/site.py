@@ -84,7 +84,7 @@ class Site:
         self._server = _Server(self, tls)
         self.scheme = "http" if tls is None else "https"
         self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
         self._thread.start()
 
     @property
@@ -134,6 +134,8 @@ class _Server(http.server.ThreadingHTTPServer):
 
 class _Conversation(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes: the second must not wait until the first is acknowledged.
+    disable_nagle_algorithm = True
     server: _Server
 
     def _serve(self) -> None:

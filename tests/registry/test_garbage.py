@@ -31,7 +31,7 @@ def answering():
         server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
         server.handle_error = lambda request, client_address: None
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True).start()
         servers.append(server)
         return f"127.0.0.1:{server.server_address[1]}"
 
