@@ -83,7 +83,10 @@ class Unpacking:
         while True:
             try:
                 packet = self._control.recv(64 * 1024)
-            except (ConnectionResetError, OSError):
+            except ConnectionResetError:
+                # Told first when the worker ended with packets of ours unread; its last word follows.
+                continue
+            except OSError:
                 packet = b""
             if not packet:
                 raise WorkerDied

@@ -101,10 +101,17 @@ class LayerStore:
         cache_id, link = self._names_for(chain, children)
         lease = self.locks.acquire(f"staging-{cache_id}", exclusive=True)
         base = self._layout.staging / cache_id
-        shutil.rmtree(base, ignore_errors=True)
-        make_directory(base, 0o700)
-        make_directory(base / "layerdb", 0o700)
-        staged = self.driver.stage(base / "layer", cache_id, link, base=depth == 1, committed=bool(children))
+        try:
+            shutil.rmtree(base, ignore_errors=True)
+            make_directory(base, 0o700)
+            make_directory(base / "layerdb", 0o700)
+            staged = self.driver.stage(
+                base / "layer", cache_id, link, base=depth == 1, committed=bool(children)
+            )
+        except BaseException:
+            shutil.rmtree(base, ignore_errors=True)
+            lease.release(remove=True)
+            raise
         return StagedLayer(base, staged, lease, trailing_empty_segment=self._compat == "20.10")
 
     def _names_for(self, chain: ChainID, children: list[CacheID]) -> tuple[CacheID, LinkID]:
