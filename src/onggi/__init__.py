@@ -12,11 +12,12 @@ Everything public is typed; errors derive from :class:`onggi.errors.OnggiError`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from onggi.version import __version__
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from onggi.cancel import CancelToken as CancelToken
     from onggi.config import Config as Config
     from onggi.engine.engine import Engine as Engine

@@ -14,7 +14,10 @@ argument. A flag given twice: the last one holds, except for lists, which grow.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Flag", "FlagError", "HelpRequested", "parse_flags"]
 

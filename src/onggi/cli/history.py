@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from onggi.cli.listing import Listing
 from onggi.cli.session import Session
 from onggi.cli.units import NO_DATE, ago, ellipsis, rfc3339, short_id, table_size
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from onggi.engine.image import HistoryRow
 
 __all__ = ["run"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from onggi.cli.listing import Listing
 from onggi.cli.session import Session
 from onggi.cli.units import ago, go_time, human_size, short_id, table_size
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from onggi.engine.image import Image
 
 __all__ = ["ImageRow", "image_json", "image_listing", "rows_of", "run"]

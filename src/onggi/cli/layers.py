@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from onggi.cli.listing import Listing
 from onggi.cli.session import Session
 from onggi.cli.units import ago, ellipsis, human_size, short_id, table_size
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from onggi.engine.image import Image, Layer
 
 __all__ = ["run"]

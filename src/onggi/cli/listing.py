@@ -7,11 +7,13 @@ has, and how it is computed. Only fields that the output needs are computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from onggi.cli.columns import align, table
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from onggi.cli.gofmt import Record
 
 __all__ = ["Listing"]

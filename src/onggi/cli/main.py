@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 from onggi.cli.command import PROGRAM, Command, Group, Program
 from onggi.cli.flags import Flag, FlagError, HelpRequested, parse_flags
 from onggi.cli.output import Output
 from onggi.cli.session import Failure, Session
 from onggi.cli.table import program as command_table
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 __all__ = ["run"]
 

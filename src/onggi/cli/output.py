@@ -6,7 +6,10 @@ Names that are not UTF-8 pass through unchanged (surrogateescape).
 from __future__ import annotations
 
 import os
-from typing import BinaryIO
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 __all__ = ["UNKNOWN_WIDTH", "Output"]
 

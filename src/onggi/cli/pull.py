@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from onggi.cancel import CancelToken
 from onggi.cli.columns import table
 from onggi.cli.progress import JSONProgress, progress_sink
@@ -13,7 +11,10 @@ from onggi.errors import Cancelled, OnggiError
 from onggi.oci.reference import Reference
 from onggi.progress import ProgressSink
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from onggi.engine.image import Image
     from onggi.transfer.plan import PullPlan
 

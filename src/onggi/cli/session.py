@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 from onggi.cli.command import Command, Program
 from onggi.cli.output import Output
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from onggi.engine.engine import Engine
 
 __all__ = ["Failure", "Session"]

@@ -14,21 +14,28 @@
 A layer is staged under ``onggi/staging`` and renamed into place whole; Docker builds it in
 place. Nothing refers to it before its layerdb entry exists, so a crash leaves garbage that
 :meth:`Overlay2.remove` clears (docker-engine §4.5, §4.6).
+
+Looking at layers needs no system calls of ours: ctypes is loaded when something is made, mounted
+or asked of the file system.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 from onggi.drivers.staged import StagedDirectory
 from onggi.errors import DataLoss, FailedPrecondition, InvalidArgument
-from onggi.linux import filesystem
-from onggi.linux.mount import overlay_mount
 from onggi.oci.digest import CacheID, LinkID
-from onggi.store.atomic import make_directory, read_optional, stage_file, sync_directory, write_file
+from onggi.store.atomic import (
+    make_directory,
+    read_optional,
+    remove_tree,
+    stage_file,
+    sync_directory,
+    write_file,
+)
 
 __all__ = ["DamagedLayer", "NeedsRoot", "Overlay2"]
 
@@ -70,9 +77,11 @@ class Overlay2:
 
     def check_host(self) -> None:
         """Raise when this process or file system cannot keep overlay2 layers."""
+        from onggi.linux.filesystem import statfs_type
+
         if os.geteuid() != 0:
             raise NeedsRoot
-        backing = filesystem.statfs_type(str(self._existing_parent()))
+        backing = statfs_type(str(self._existing_parent()))
         if backing in _REFUSED_FILESYSTEMS:
             raise FailedPrecondition(
                 f"storage driver overlay2 is not supported over {backing} ({self._home})",
@@ -92,8 +101,10 @@ class Overlay2:
 
     def status(self) -> list[tuple[str, str]]:
         """Docker's ``DriverStatus`` pairs."""
+        from onggi.linux.filesystem import statfs_type
+
         return [
-            ("Backing Filesystem", filesystem.statfs_type(str(self._existing_parent()))),
+            ("Backing Filesystem", statfs_type(str(self._existing_parent()))),
             ("Supports d_type", "true"),
             ("Native Overlay Diff", "true" if not _redirect_dir() else "false"),
         ]
@@ -128,8 +139,10 @@ class Overlay2:
 
     def _replace(self, target: Path, fresh: Path) -> None:
         """Swap a damaged directory of the same cache-id for a fresh one."""
-        filesystem.renameat2_exchange(os.fsencode(fresh), os.fsencode(target))
-        shutil.rmtree(fresh)
+        from onggi.linux.filesystem import renameat2_exchange
+
+        renameat2_exchange(os.fsencode(fresh), os.fsencode(target))
+        remove_tree(fresh, must_succeed=True)
 
     def _lower_for_child(self, parent: CacheID) -> str:
         lower = f"l/{self.link(parent)}"
@@ -231,6 +244,8 @@ class Overlay2:
 
     def mount(self, cache_id: CacheID, target: Path) -> None:
         """Mount the stack that ends in ``cache_id`` read-only on ``target``."""
+        from onggi.linux.mount import overlay_mount
+
         stack = [self.diff_path(cache_id), *self.lowers(cache_id)]
         for path in stack:
             if not path.is_dir():
@@ -246,10 +261,7 @@ class Overlay2:
         link = (read_optional(self.path(cache_id) / "link") or b"").decode("ascii", "replace").strip()
         if _LINK.fullmatch(link):
             _unlink(self._home / "l" / link)
-        try:
-            shutil.rmtree(self.path(cache_id))
-        except FileNotFoundError:
-            return
+        remove_tree(self.path(cache_id), must_succeed=True)
 
     def orphan_links(self) -> list[str]:
         """Short names that lead nowhere."""
@@ -266,9 +278,11 @@ class Overlay2:
 
     def sync(self) -> None:
         """Flush everything written so far to this file system, data before names."""
+        from onggi.linux.filesystem import syncfs
+
         fd = os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            filesystem.syncfs(fd)
+            syncfs(fd)
         finally:
             os.close(fd)
 

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import time_ns
-from typing import TYPE_CHECKING
 
 from onggi.config import Config
 from onggi.drivers.overlay2 import Overlay2
 from onggi.engine.containers import known_containers
-from onggi.layers.driver import StorageDriver
 from onggi.layers.store import LayerStore
 from onggi.oci.digest import ImageID
 from onggi.store.atomic import translate_os_error
@@ -28,8 +26,10 @@ from onggi.store.layout import Layout, sweep_temporary_files
 from onggi.store.locks import LockDirectory, want_lock
 from onggi.store.tags import TagStore
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from onggi.content.blobs import BlobStore
+    from onggi.layers.driver import StorageDriver
 
 __all__ = ["Core"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from onggi.config import Config
-from onggi.drivers.workers import Workers
 from onggi.engine.core import Core
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from onggi.drivers.workers import Workers
     from onggi.engine.auth import Auth
     from onggi.engine.events import Events
     from onggi.engine.explain import Explanation
@@ -34,7 +34,6 @@ class Engine:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._core = Core.open(config)
-        self._workers = Workers()
 
     def __enter__(self) -> Engine:
         return self
@@ -49,7 +48,9 @@ class Engine:
 
     def close(self) -> None:
         """End the helper process and the kept-alive connections."""
-        self._workers.close()
+        workers = self.__dict__.pop("_workers", None)
+        if workers is not None:
+            workers.close()
         client = self.__dict__.pop("_client", None)
         if client is not None:
             client.close()
@@ -59,7 +60,7 @@ class Engine:
         """Pull, list, get, tag, remove, prune."""
         from onggi.engine.images import Images
 
-        return Images(self._core, lambda: self._client, self._workers)
+        return Images(self._core, lambda: self._client, lambda: self._workers)
 
     @cached_property
     def mounts(self) -> Mounts:
@@ -107,6 +108,12 @@ class Engine:
         from onggi.engine.explain import explain_all
 
         return explain_all(self._core, text)
+
+    @cached_property
+    def _workers(self) -> Workers:
+        from onggi.drivers.workers import Workers
+
+        return Workers()
 
     @cached_property
     def _client(self) -> RegistryClient:

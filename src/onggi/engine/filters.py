@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from onggi.errors import InvalidArgument
 from onggi.oci.reference import glob_matches
 from onggi.oci.timestamps import parse_moment
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from onggi.engine.image import Image
 

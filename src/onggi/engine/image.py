@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from onggi.engine.core import Core
 from onggi.engine.inspection import inspect_image
@@ -16,7 +15,10 @@ from onggi.oci.reference import Reference
 from onggi.oci.timestamps import to_unix
 from onggi.store.distribution import BlobSource
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from onggi.engine.mounts import MountedImage
 
 __all__ = ["MISSING", "HistoryRow", "Image", "Layer"]

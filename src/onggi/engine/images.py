@@ -6,14 +6,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from onggi.cancel import CancelToken
 from onggi.engine.core import Core
 from onggi.engine.filters import Filters, compile_filters
 from onggi.engine.image import Image
 from onggi.engine.names import find_image
-from onggi.engine.removal import PruneReport, Removal, Removed
 from onggi.errors import InvalidArgument
 from onggi.oci.digest import ImageID
 from onggi.oci.platform import Platform
@@ -21,18 +19,22 @@ from onggi.oci.reference import Reference
 from onggi.oci.timestamps import format_ns
 from onggi.progress import Message, ProgressSink, discard
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from onggi.drivers.workers import Workers
     from onggi.engine.operation import PullOperation
+    from onggi.engine.removal import PruneReport, Removed
     from onggi.registry.client import RegistryClient
     from onggi.transfer.plan import PullPlan
     from onggi.transfer.pull import Puller, PullOptions
 
+if TYPE_CHECKING:
+    # Inside the class, ``list`` is a verb.
+    ImageList = list[Image]
+    RemovedList = list[Removed]
+
 __all__ = ["DigestTag", "Images"]
 
-# Inside the class, ``list`` is a verb.
-ImageList = list[Image]
-RemovedList = list[Removed]
 
 _LIST_FILTERS = ("before", "dangling", "label", "reference", "since", "until")
 _PRUNE_FILTERS = ("dangling", "label", "label!", "until")
@@ -50,7 +52,9 @@ class DigestTag(InvalidArgument):
 class Images:
     """The images of an engine: ``engine.images``."""
 
-    def __init__(self, core: Core, client: Callable[[], RegistryClient], workers: Workers) -> None:
+    def __init__(
+        self, core: Core, client: Callable[[], RegistryClient], workers: Callable[[], Workers]
+    ) -> None:
         self._core = core
         self._client = client
         self._workers = workers
@@ -199,7 +203,7 @@ class Images:
             tags=core.tags,
             distribution=core.distribution,
             locks=core.locks,
-            workers=self._workers,
+            workers=self._workers(),
         )
 
     # --- naming and removing --------------------------------------------------------------
@@ -225,6 +229,8 @@ class Images:
         Returns what happened in Docker's order. Raises ImageNotFound, ImageInUse.
         """
         with self._core.writing():
+            from onggi.engine.removal import Removal
+
             return Removal(self._core).remove(name, force=force, prune=prune)
 
     def prune(self, *, all: bool = False, filters: Filters | None = None) -> PruneReport:
@@ -234,6 +240,8 @@ class Images:
             all = True
         matches = compile_filters(wanted, _PRUNE_FILTERS, self.get, lambda image: False)
         with self._core.writing():
+            from onggi.engine.removal import Removal
+
             candidates: Sequence[Image] = [image for image in self.list(all=True) if matches(image)]
             return Removal(self._core).prune(candidates, all=all, filtered=bool(wanted))
 

@@ -8,12 +8,14 @@ Two shapes: API 1.41 (``compat="20.10"``) and API 1.50 (``compat="28"``), which 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from onggi.engine.core import Core
 from onggi.oci.timestamps import ZERO_TIME, normalise
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from onggi.engine.image import Image
 
 __all__ = ["inspect_image"]

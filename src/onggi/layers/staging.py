@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from onggi.drivers.worker import NUMBER
 from onggi.drivers.workers import Workers
 from onggi.errors import DataLoss, OnggiError, Unavailable
 from onggi.oci.digest import CacheID, ChainID, DiffID
-from onggi.store.atomic import DiskFull, ReadOnlyRoot, translate_os_error
+from onggi.store.atomic import DiskFull, ReadOnlyRoot, remove_tree, translate_os_error
 from onggi.store.layerdb import TAR_SPLIT, LayerRecord
 from onggi.store.locks import Lease
 
@@ -171,7 +170,7 @@ class StagedLayer:
     def empty(self) -> None:
         """Forget what was unpacked, before a second try."""
         mode = os.stat(self.staged.diff).st_mode & 0o7777
-        shutil.rmtree(self.staged.diff)
+        remove_tree(self.staged.diff, must_succeed=True)
         os.mkdir(self.staged.diff, mode)
         os.chmod(self.staged.diff, mode)
 
@@ -181,10 +180,10 @@ class StagedLayer:
 
     def discard(self) -> None:
         """Throw the staged layer away."""
-        shutil.rmtree(self.base, ignore_errors=True)
+        remove_tree(self.base)
         self._lease.release(remove=True)
 
     def finish(self) -> None:
         """After the commit: remove what is left of the staging directory."""
-        shutil.rmtree(self.base, ignore_errors=True)
+        remove_tree(self.base)
         self._lease.release(remove=True)

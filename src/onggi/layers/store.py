@@ -8,21 +8,23 @@ a layer, under that layer's exclusive lease; so they cannot be wrong after a cra
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from onggi.cancel import CancelToken
 from onggi.errors import InvalidArgument
-from onggi.layers.driver import StorageDriver
-from onggi.layers.staging import StagedLayer, Unpacked
 from onggi.oci.digest import CacheID, ChainID, LinkID
-from onggi.store.atomic import make_directory, read_optional
+from onggi.store.atomic import make_directory, read_optional, remove_tree
 from onggi.store.imagedb import ImageDB
 from onggi.store.layerdb import CorruptLayer, LayerDB, LayerRecord
 from onggi.store.layout import Layout
 from onggi.store.locks import Lease, LockDirectory
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from onggi.layers.driver import StorageDriver
+    from onggi.layers.staging import StagedLayer, Unpacked
 
 __all__ = ["LayerStore", "ReadyLayer", "TooDeep"]
 
@@ -95,6 +97,8 @@ class LayerStore:
         A damaged layer of this chain is remade under its old cache-id and short name, so
         that the layers on top of it stay sound.
         """
+        from onggi.layers.staging import StagedLayer
+
         if depth > self.driver.max_depth:
             raise TooDeep(self.driver.max_depth)
         children = [record.cache_id for record in self.db.records() if record.parent == chain]
@@ -102,14 +106,14 @@ class LayerStore:
         lease = self.locks.acquire(f"staging-{cache_id}", exclusive=True)
         base = self._layout.staging / cache_id
         try:
-            shutil.rmtree(base, ignore_errors=True)
+            remove_tree(base)
             make_directory(base, 0o700)
             make_directory(base / "layerdb", 0o700)
             staged = self.driver.stage(
                 base / "layer", cache_id, link, base=depth == 1, committed=bool(children)
             )
         except BaseException:
-            shutil.rmtree(base, ignore_errors=True)
+            remove_tree(base)
             lease.release(remove=True)
             raise
         return StagedLayer(base, staged, lease, trailing_empty_segment=self._compat == "20.10")
@@ -154,7 +158,7 @@ class LayerStore:
     def _replace_damaged(self, chain: ChainID) -> None:
         """Set the old layerdb entry of a remade layer aside; its driver directory was replaced."""
         if chain in self.db:
-            shutil.rmtree(self.db.begin_removal(chain))
+            remove_tree(self.db.begin_removal(chain), must_succeed=True)
 
     # --- removing -------------------------------------------------------------------------
 
@@ -196,7 +200,7 @@ class LayerStore:
         cache_id = (read_optional(removing / "cache-id") or b"").decode("ascii", "replace").strip()
         if len(cache_id) == 64:
             self.driver.remove(CacheID(cache_id))
-        shutil.rmtree(removing, ignore_errors=True)
+        remove_tree(removing)
 
     # --- after a crash --------------------------------------------------------------------
 
@@ -219,7 +223,7 @@ class LayerStore:
         uncommitted = (base / "layerdb").exists() and not (base / "layer").exists()
         if uncommitted and not self._is_referenced(cache_id):
             self.driver.remove(cache_id)
-        shutil.rmtree(base, ignore_errors=True)
+        remove_tree(base)
 
     def _is_referenced(self, cache_id: CacheID) -> bool:
         if cache_id in self.db.container_cache_ids():
@@ -235,7 +239,7 @@ class LayerStore:
                 continue
             cache_id = (read_optional(removing / "cache-id") or b"").decode("ascii", "replace").strip()
             if cache_id and self._is_referenced(CacheID(cache_id)):
-                shutil.rmtree(removing, ignore_errors=True)
+                remove_tree(removing)
             else:
                 self._finish_removal(removing)
             lease.release(remove=chain not in self.db)

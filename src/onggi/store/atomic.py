@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from pathlib import Path
 
 from onggi.errors import FailedPrecondition, OnggiError, ResourceExhausted
@@ -17,6 +16,7 @@ __all__ = [
     "ReadOnlyRoot",
     "make_directory",
     "read_optional",
+    "remove_tree",
     "stage_file",
     "sync_directory",
     "translate_os_error",
@@ -83,7 +83,7 @@ def write_file(path: Path, data: bytes, mode: int, *, durable_name: bool = True)
     After a power cut the file is whole or absent. With ``durable_name=False`` (caches) it
     may be absent although this call returned; that saves a flush of the directory.
     """
-    temporary = path.with_name(f".tmp-{path.name}{secrets.randbelow(10**10)}")
+    temporary = path.with_name(f".tmp-{path.name}{int.from_bytes(os.urandom(4), 'big')}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb", buffering=0) as file:
@@ -96,6 +96,17 @@ def write_file(path: Path, data: bytes, mode: int, *, durable_name: bool = True)
         raise
     if durable_name:
         sync_directory(path.parent)
+
+
+def remove_tree(path: Path, *, must_succeed: bool = False) -> None:
+    """Delete a directory and all below it; what is gone already is no error."""
+    # Imported here: it brings every archive format along, and looking needs none of it.
+    import shutil
+
+    try:
+        shutil.rmtree(path, ignore_errors=not must_succeed)
+    except FileNotFoundError:
+        return
 
 
 def stage_file(path: Path, data: bytes, mode: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,4 +107,6 @@ def engine_id(root: Path) -> str | None:
 def create_engine_id(root: Path) -> None:
     """Give a root its identity, once."""
     if engine_id(root) is None:
+        import uuid
+
         write_file(root / "engine-id", str(uuid.uuid4()).encode(), 0o600)

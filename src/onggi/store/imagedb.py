@@ -8,14 +8,13 @@ only), ``lastUpdated`` the time of the last tag operation (docker-engine §4.3).
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from onggi.errors import DataLoss, InvalidArgument, NotFound
 from onggi.oci.digest import ImageID
 from onggi.oci.image_config import ImageConfig
-from onggi.store.atomic import make_directory, read_optional, sync_directory, write_file
+from onggi.store.atomic import make_directory, read_optional, remove_tree, sync_directory, write_file
 
 __all__ = ["CorruptImage", "ImageDB", "UnknownImage"]
 
@@ -108,7 +107,7 @@ class ImageDB:
         """Forget an image: metadata first, then content; children lose their ``parent`` file."""
         for child in self.children(image_id):
             self._forget(child, "parent")
-        shutil.rmtree(self._metadata / image_id.hex, ignore_errors=True)
+        remove_tree(self._metadata / image_id.hex)
         try:
             os.unlink(self.path(image_id))
         except FileNotFoundError:

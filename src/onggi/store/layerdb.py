@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +148,7 @@ class LayerDB:
         return removing
 
     def _set_aside(self, chain: ChainID) -> Path:
-        target = self._sha256 / f"{chain.hex}-{secrets.token_hex(32)}-removing"
+        target = self._sha256 / f"{chain.hex}-{os.urandom(32).hex()}-removing"
         os.rename(self.path(chain), target)
         return target
 
