@@ -33,6 +33,7 @@ from hashlib import sha256
 from onggi import errors
 from onggi.archive import crc64, tar, tarsplit
 from onggi.archive.compression import Compression, decompressed, sniff
+from onggi.linux.filesystem import syncfs
 from onggi.linux.process import drop_capabilities
 from onggi.tree import apply
 
@@ -45,6 +46,8 @@ NUMBER = struct.Struct("<cq")
 _READ_BYTES = 256 * 1024
 # Pieces of at most 1 MiB that may wait between the inflating and the writing thread.
 _QUEUE_PIECES = 8
+# Bytes of tar between two flushes on the way: a fraction of a second of any disk.
+_FLUSH_BYTES = 32 * 1024 * 1024
 # What unpacking as root needs: owners, modes, devices, file capabilities, trusted.* xattrs.
 _CAPABILITIES = (
     "CAP_CHOWN",
@@ -106,7 +109,8 @@ def _unpack(request: dict[str, object], control: socket.socket, descriptors: lis
     The staging lease is only kept open: as long as this process lives, nobody clears its directory.
     """
     blob, root, split, _lease = descriptors
-    stream = _Stream(_Follower(control, blob))
+    flusher = _Flusher(root)
+    stream = _Stream(_Follower(control, blob), on_piece=flusher.note)
     _confine(root)
     with tarsplit.gzip_writer(split) as out:
         # Docker inflates a blob once; a second layer of it is made from the first one's tar.
@@ -118,6 +122,7 @@ def _unpack(request: dict[str, object], control: socket.socket, descriptors: lis
         )
         applied = apply.apply_layer(tar.TarReader(stream, observer=writer), root)
     stream.finish()
+    flusher.check()
     return {"diff_id": stream.diff_id, "size": applied.size_bytes, "members": applied.members}
 
 
@@ -196,10 +201,46 @@ class _Follower:
             pass
 
 
+class _Flusher:
+    """Lets the disk work while the layer is unpacked, so that the flush at the commit finds little left.
+
+    Nobody relies on these flushes; but an error that the kernel tells here it tells nobody
+    again, so it must not be lost.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._next = _FLUSH_BYTES
+        self._wanted = threading.Event()
+        self._error: OSError | None = None
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def note(self, position: int) -> None:
+        """So many bytes of the tar have been handed on."""
+        if position >= self._next:
+            self._next = position + _FLUSH_BYTES
+            self._wanted.set()
+
+    def _run(self) -> None:
+        while self._wanted.wait():
+            self._wanted.clear()
+            try:
+                syncfs(self._root)
+            except OSError as error:
+                self._error = error
+                return
+
+    def check(self) -> None:
+        """Raise what a flush ran into."""
+        if self._error is not None:
+            raise self._error
+
+
 class _Stream:
     """The uncompressed tar as pieces; inflated and hashed one thread ahead of the reader."""
 
-    def __init__(self, source: _Follower) -> None:
+    def __init__(self, source: _Follower, on_piece: Callable[[int], None] = lambda position: None) -> None:
+        self._on_piece = on_piece
         pieces = iter(source)
         first = next(pieces, b"")
         self.compression = sniff(first)
@@ -231,6 +272,7 @@ class _Stream:
             self._changed.notify()
 
     def __iter__(self) -> Iterator[bytes]:
+        position = 0
         while True:
             with self._changed:
                 while not self._queue:
@@ -242,6 +284,8 @@ class _Stream:
             if item is None:
                 return
             yield item
+            position += len(item)
+            self._on_piece(position)
 
     def finish(self) -> None:
         """Wait for the inflating thread; call after the last piece."""
