@@ -4,17 +4,8 @@ Three lanes run side by side: the engine receives the blob into a file and says 
 is; a thread here inflates and hashes (both release the GIL); this thread parses the tar
 and writes the tree, inside a chroot of the layer's directory when it may.
 
-The control socket carries packets, one letter first:
-
-==========  ==========  ==============================================================
-engine →    ``N`` <q    so many bytes of the blob are in the file
-engine →    ``E`` <q    the blob is complete with so many bytes
-worker →    ``P`` <q    so many bytes of the blob are consumed
-worker →    ``R`` JSON  done: ``{"diff_id", "size", "members"}``
-worker →    ``X`` JSON  failed: ``{"kind", "message", "hint", "errno"}``
-==========  ==========  ==============================================================
-
-The engine's end closing means: stop, nobody wants this layer any more.
+The control socket carries the packets of packets.py. The engine's end closing means: stop,
+nobody wants this layer any more.
 """
 
 from __future__ import annotations
@@ -23,7 +14,6 @@ import gc
 import json
 import os
 import socket
-import struct
 import sys
 import threading
 from collections import deque
@@ -33,13 +23,12 @@ from hashlib import sha256
 from onggi import errors
 from onggi.archive import crc64, tar, tarsplit
 from onggi.archive.compression import Compression, decompressed, sniff
+from onggi.drivers.packets import NUMBER
 from onggi.linux.filesystem import syncfs
 from onggi.linux.process import drop_capabilities
 from onggi.tree import apply
 
-__all__ = ["NUMBER", "preload", "run"]
-
-NUMBER = struct.Struct("<cq")
+__all__ = ["preload", "run"]
 
 # Bytes read from the blob at once: large enough that inflate runs without the GIL, small
 # enough that a small layer starts early.

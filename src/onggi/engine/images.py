@@ -108,6 +108,8 @@ class Images:
         Unavailable), DataLoss for wrong bytes, and those of the store.
         """
         token = cancel or CancelToken(timeout_s)
+        # The helper starts beside the imports and the first requests, not after them.
+        self._workers().warm_up()
         options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads)
         parsed = Reference.parse(reference, self._core.config.compat).tagged()
         image_id = self._pull_one(parsed, options, progress, token, parsed)
@@ -126,6 +128,8 @@ class Images:
     ) -> ImageList:
         """Pull every tag of a repository, in the registry's order."""
         token = cancel or CancelToken(timeout_s)
+        # The helper starts beside the imports and the first requests, not after them.
+        self._workers().warm_up()
         options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads)
         parsed = Reference.parse(name, self._core.config.compat)
         if parsed.tag is not None or parsed.digest is not None:

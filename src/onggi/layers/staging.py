@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onggi import errors
+from onggi.drivers.packets import NUMBER
 from onggi.drivers.staged import StagedDirectory
-from onggi.drivers.worker import NUMBER
 from onggi.drivers.workers import Workers
 from onggi.errors import DataLoss, OnggiError, Unavailable
 from onggi.oci.digest import CacheID, ChainID, DiffID

@@ -162,7 +162,6 @@ class Puller:
         leases.enter_context(self.locks.acquire(f"image-{image_id.hex}", exclusive=False, cancel=cancel))
         if self._is_whole(image_id):
             return image_id
-        self.workers.warm_up()
         config = self.fetch_config(repository, selected.manifest, cancel)
         wanted = self._want(selected.manifest, config, reporter, cancel, leases)
         self._transfer(repository, wanted, options, reporter, cancel)
