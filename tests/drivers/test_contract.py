@@ -14,6 +14,7 @@ from onggi.drivers.workers import Workers
 from onggi.errors import DataLoss
 from onggi.layers.staging import UnpackFailed
 from onggi.layers.store import LayerStore, ReadyLayer, TooDeep
+from onggi.layers.tar_stream import LayerChanged, layer_tar
 from onggi.linux.mount import unmount
 from onggi.oci.digest import DiffID, chain_id
 from onggi.oci.image_config import ImageConfig
@@ -255,3 +256,18 @@ def test_damaged_layer_is_remade_under_its_children(rig, harm):
     assert rig.store.damage(remade) == rig.store.damage(top) == ""
     assert mounted(rig, top) == {"a": b"1", "b": b"2", "g": b"0"}
     assert rig.store.recover() == 0
+
+
+def test_a_layer_gives_its_tar_back(rig):
+    data = tar_of({"etc": None, "etc/hosts": b"127.0.0.1\n" * 9000, "empty": b""}) + b"after the end"
+    record = rig.store.commit([rig.unpack(data)])[0]
+    assert b"".join(layer_tar(rig.store, record.chain_id)) == data
+
+
+@pytest.mark.parametrize("content", [b"127.0.0.2\n", b"longer than before\n", None])
+def test_a_changed_file_is_told(rig, content):
+    record = rig.store.commit([rig.unpack(tar_of({"etc": None, "etc/hosts": b"127.0.0.1\n"}))])[0]
+    hosts = rig.driver.diff_path(record.cache_id) / "etc/hosts"
+    hosts.unlink() if content is None else hosts.write_bytes(content)
+    with pytest.raises(LayerChanged, match="could not verify layer data"):
+        list(layer_tar(rig.store, record.chain_id))

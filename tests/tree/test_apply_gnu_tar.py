@@ -11,8 +11,8 @@ import pytest
 from onggi.archive.compression import Compression, decompressed, sniff
 from onggi.archive.tar import TarReader
 from onggi.archive.tarsplit import TarSplitReader, TarSplitWriter, assemble
-from onggi.linux.openat2 import open_in_root
 from onggi.tree.apply import apply_layer
+from onggi.tree.files import Files
 from onggi.tree.size import tree_size
 from onggi.tree.whiteout import OPAQUE_MARKER, PREFIX
 from tests.peers.fixtures import shared_registry
@@ -72,13 +72,11 @@ def assert_same(tar, tmp_path):
     assert without_times_of_whiteouts(tree) == without_times_of_whiteouts(expected)
     assert applied.size_bytes == tree_size(root_fd)
 
-    def open_member(name, size):
-        return os.fdopen(open_in_root(root_fd, name, os.O_RDONLY), "rb")
-
     split.seek(0)
     again = hashlib.sha256()
-    for piece in assemble(TarSplitReader(split), open_member):
-        again.update(piece)
+    with Files(root_fd) as files:
+        for piece in assemble(TarSplitReader(split), files.open):
+            again.update(piece)
     with open(tar, "rb") as file:
         assert again.digest() == hashlib.file_digest(file, "sha256").digest()
     os.close(root_fd)

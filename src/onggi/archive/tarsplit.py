@@ -29,7 +29,7 @@ import zlib
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from onggi.archive.crc64 import crc64
 from onggi.archive.tar_format import clean_path
@@ -37,6 +37,8 @@ from onggi.errors import DataLoss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from io import FileIO
+    from pathlib import Path
 
     from onggi.archive.tar_format import Member
 
@@ -51,6 +53,7 @@ __all__ = [
     "TarSplitReader",
     "assemble",
     "gzip_writer",
+    "read_gzip",
 ]
 
 GO_INFLATE_WINDOW = 1 << 15
@@ -86,8 +89,8 @@ class DuplicatePath(DataLoss):
 class InvalidTarSplit(DataLoss):
     """The tar-split stream is damaged."""
 
-    def __init__(self, cause: str, *, line: int) -> None:
-        super().__init__(f"read tar-split: line {line}: {cause}")
+    def __init__(self, cause: str, *, line: int = 0) -> None:
+        super().__init__(f"read tar-split: line {line}: {cause}" if line else f"read tar-split: {cause}")
         self.line = line
 
 
@@ -270,6 +273,29 @@ def gzip_writer(fd: int) -> Iterator[SupportsWrite]:
     file.finish()
 
 
+@contextmanager
+def read_gzip(path: Path) -> Iterator[TarSplitReader]:
+    """Entries of a ``tar-split.json.gz``.
+
+    Raises (inside the block): InvalidTarSplit, for what is no gzip file, cut off, or not there too.
+    """
+    try:
+        with _gzip_module().open(path, "rb") as file:
+            yield TarSplitReader(file)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidTarSplit(str(error)) from None
+
+
+def _gzip_module() -> Any:
+    try:
+        from isal import igzip
+    except ImportError:
+        import gzip
+
+        return gzip
+    return igzip
+
+
 def _name_field(name: bytes) -> bytes:
     """The name as Go's ``encoding/json`` writes it, HTML characters escaped."""
     if not name:
@@ -336,11 +362,11 @@ def _decode(text: object) -> bytes:
 
 
 def assemble(
-    entries: Iterable[Segment | FileEntry], open_member: Callable[[bytes, int], BinaryIO]
+    entries: Iterable[Segment | FileEntry], open_member: Callable[[bytes], BinaryIO | FileIO]
 ) -> Iterator[bytes]:
     """The archive's bytes, put together from its tar-split and the files of the layer.
 
-    ``open_member(name, size)`` opens the content of a member by its verbatim name; the
+    ``open_member(name)`` opens the content of a member by its verbatim name; the
     file is closed here. The caller hashes the result against the diffID.
 
     Raises (while iterating):
@@ -352,11 +378,11 @@ def assemble(
             if entry.payload:
                 yield entry.payload
         elif entry.size:
-            with open_member(entry.name, entry.size) as file:
+            with open_member(entry.name) as file:
                 yield from _checked_content(entry, file)
 
 
-def _checked_content(entry: FileEntry, file: BinaryIO) -> Iterator[bytes]:
+def _checked_content(entry: FileEntry, file: BinaryIO | FileIO) -> Iterator[bytes]:
     """Exactly the recorded bytes; more or fewer are a mismatch."""
     crc = size = 0
     while piece := file.read(min(COPY_PIECE, entry.size - size + 1)):

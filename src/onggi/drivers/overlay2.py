@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from onggi.drivers.staged import StagedDirectory
@@ -241,6 +242,21 @@ class Overlay2:
             return Path(os.path.normpath(self._home / "l" / os.readlink(self._home / name)))
         except OSError as error:
             raise DamagedLayer(cache_id, f"its lower {name} is missing") from error
+
+    def tar(self, cache_id: CacheID, tar_split: Path) -> Iterator[bytes]:
+        """The tar stream that the layer was made from, put together from its files.
+
+        Raises (while iterating): InvalidTarSplit, ContentMismatch, InvalidLayer.
+        """
+        from onggi.archive.tarsplit import assemble, read_gzip
+        from onggi.tree.files import Files
+
+        root = os.open(self.diff_path(cache_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with read_gzip(tar_split) as entries, Files(root) as files:
+                yield from assemble(entries, files.open)
+        finally:
+            os.close(root)
 
     def mount(self, cache_id: CacheID, target: Path) -> None:
         """Mount the stack that ends in ``cache_id`` read-only on ``target``."""

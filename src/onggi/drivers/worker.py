@@ -99,7 +99,8 @@ def _unpack(request: dict[str, object], control: socket.socket, descriptors: lis
     """
     blob, root, split, _lease = descriptors
     flusher = _Flusher(root)
-    stream = _Stream(_Follower(control, blob), on_piece=flusher.note)
+    follower = _Follower(control, blob, int(str(request["start"])))
+    stream = _Stream(follower, on_piece=flusher.note)
     _confine(root)
     with tarsplit.gzip_writer(split) as out:
         # Docker inflates a blob once; a second layer of it is made from the first one's tar.
@@ -153,11 +154,15 @@ def _confine(root: int) -> None:
 
 
 class _Follower:
-    """Reads a blob that is still growing; iterates pieces of at most ``_READ_BYTES``."""
+    """Reads a blob that is still growing; iterates pieces of at most ``_READ_BYTES``.
 
-    def __init__(self, control: socket.socket, blob: int) -> None:
+    It begins at ``start`` of its file; all positions are counted from there.
+    """
+
+    def __init__(self, control: socket.socket, blob: int, start: int = 0) -> None:
         self._control = control
         self._blob = blob
+        self._start = start
         self._available = 0
         self._complete = False
         self._position = 0
@@ -169,7 +174,7 @@ class _Follower:
                     return
                 self._listen()
             length = min(_READ_BYTES, self._available - self._position)
-            piece = os.pread(self._blob, length, self._position)
+            piece = os.pread(self._blob, length, self._start + self._position)
             if not piece:
                 raise _Abandoned
             self._position += len(piece)

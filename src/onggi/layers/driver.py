@@ -15,7 +15,7 @@ A crash before the commit leaves a staging directory that tells what to undo.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -71,6 +71,9 @@ class StorageDriver(Protocol):
 
     def lowers(self, cache_id: CacheID) -> Sequence[Path]:
         """Directories below a layer, uppermost first."""
+
+    def tar(self, cache_id: CacheID, tar_split: Path) -> Iterator[bytes]:
+        """The layer's tar stream, byte for byte; ``tar_split`` is layerdb's file. Not yet verified."""
 
     def mount(self, cache_id: CacheID, target: Path) -> None:
         """Mount the stack ending in a layer read-only on an existing directory."""

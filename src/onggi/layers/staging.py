@@ -145,15 +145,23 @@ class StagedLayer:
         return self.base / "layerdb"
 
     def unpack(
-        self, workers: Workers, blob: int, on_progress: Callable[[int], None], *, repeated: bool = False
+        self,
+        workers: Workers,
+        blob: int,
+        on_progress: Callable[[int], None],
+        *,
+        start: int = 0,
+        repeated: bool = False,
     ) -> Unpacking:
         """Start a worker that unpacks the growing file ``blob`` (a descriptor; stays the caller's).
 
+        ``start``: bytes of the file before the blob, for one that lies inside an archive.
         ``repeated``: the same blob is a lower layer of the image too (tarsplit minds, in Docker 20.10).
         """
         request: dict[str, object] = {
             "job": "unpack",
             "trailing_empty_segment": self._trailing_empty_segment,
+            "start": start,
             "repeated": repeated,
         }
         root = os.open(self.staged.diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
