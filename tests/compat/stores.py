@@ -69,7 +69,9 @@ def _tree(diff: Path, named: set[str]) -> dict[str, tuple[object, ...]]:
     found: dict[str, tuple[object, ...]] = {}
     first_names: dict[int, str] = {}
     for parent, directories, files in os.walk(os.fsencode(diff)):
-        for name in [*directories, *files]:
+        # Sorted: the first name stands for a group of hard links, and readdir has no order.
+        directories.sort()
+        for name in sorted([*directories, *files]):
             path = os.path.join(parent, name)
             key = os.path.relpath(path, os.fsencode(diff)).decode("utf-8", "surrogateescape")
             found[key] = _facts(path, key, first_names, named)

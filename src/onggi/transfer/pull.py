@@ -23,7 +23,7 @@ from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest, ImageID
 from onggi.oci.image_config import ImageConfig
 from onggi.oci.manifest import Index, Manifest, parse_manifest
-from onggi.oci.platform import Platform, choose
+from onggi.oci.platform import NoMatchingPlatform, Platform, choose, select
 from onggi.oci.reference import Reference
 from onggi.progress import LayerStatus, ProgressSink
 from onggi.registry.client import RegistryClient, Repository
@@ -40,7 +40,9 @@ __all__ = ["ForeignOperatingSystem", "PullOptions", "Pulled", "Puller", "Reserve
 _MAX_CONFIG_BYTES = 8 * 1024 * 1024
 # Workers that may unpack at once: one a core, and one more to fill the waits for the disk.
 _UNPACKS_PER_CORE = 1
+# Indexes within indexes, and documents looked at below one reference: a registry could go on for ever.
 _NESTED_INDEXES = 4
+_MOST_CANDIDATES = 32
 
 
 class ReservedName(Forbidden):
@@ -89,6 +91,47 @@ class Pulled:
     newer: bool
 
 
+@dataclass(slots=True)
+class _PlatformSearch:
+    """The way from an index to the manifest of a platform (docker-engine §2.6)."""
+
+    repository: Repository
+    wanted: Platform | None
+    compat: str
+    cancel: CancelToken
+    fetched: int = 0
+
+    def manifest(self, document: Manifest | Index, depth: int = 0) -> Manifest:
+        """``document`` itself, or the best below it. Raises NoMatchingPlatform, ConfigMismatch.
+
+        A nested index may fit by its own platform and have nothing for it: Docker 28 then tries
+        the next best entry, 20.10 does not.
+        """
+        if isinstance(document, Manifest):
+            return document
+        if depth == _NESTED_INDEXES:
+            raise ConfigMismatch(f"indexes are nested deeper than {_NESTED_INDEXES}")
+        missing: NoMatchingPlatform | None = None
+        for descriptor in self._candidates(document):
+            try:
+                return self.manifest(self._fetch(descriptor), depth + 1)
+            except NoMatchingPlatform as error:
+                missing = missing or error
+        assert missing is not None
+        raise missing
+
+    def _candidates(self, index: Index) -> Sequence[Descriptor]:
+        best = choose(index.manifests, self.wanted, self.compat)
+        return [best] if self.compat == "20.10" else select(index.manifests, self.wanted, self.compat)
+
+    def _fetch(self, descriptor: Descriptor) -> Manifest | Index:
+        if self.fetched == _MOST_CANDIDATES:
+            raise ConfigMismatch(f"{_MOST_CANDIDATES} of its nested indexes have nothing for the platform")
+        self.fetched += 1
+        raw, media_type = self.repository.manifest(descriptor, self.cancel)
+        return parse_manifest(raw, media_type)
+
+
 @dataclass(frozen=True, slots=True)
 class Puller:
     """Everything a pull needs; stateless, so any number of pulls may run at once."""
@@ -133,19 +176,8 @@ class Puller:
     ) -> Selected:
         """Follow indexes down to the manifest of the wanted platform."""
         document = parse_manifest(raw, media_type)
-        top = document.digest
-        for _ in range(_NESTED_INDEXES):
-            if isinstance(document, Manifest):
-                return Selected(reference, top, document)
-            document = self._follow(repository, document, options.platform, cancel)
-        raise ConfigMismatch(f"indexes are nested deeper than {_NESTED_INDEXES}")
-
-    def _follow(
-        self, repository: Repository, index: Index, wanted: Platform | None, cancel: CancelToken
-    ) -> Manifest | Index:
-        descriptor = choose(index.manifests, wanted, self.config.compat)
-        raw, media_type = repository.manifest(descriptor, cancel)
-        return parse_manifest(raw, media_type)
+        search = _PlatformSearch(repository, options.platform, self.config.compat, cancel)
+        return Selected(reference, document.digest, search.manifest(document))
 
     # --- the image ------------------------------------------------------------------------
 
