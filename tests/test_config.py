@@ -6,13 +6,14 @@ import codecs
 import json
 import os
 import pwd
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onggi.config import DEFAULT_CONFIG_FILE, Config, ConfigError, insecure_registry, mirror_url
+from onggi.record import FrozenRecord
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_a_flag_that_is_none_counts_as_absent(load) -> None:
 
 
 def test_the_configuration_is_frozen(load) -> None:
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(FrozenRecord):
         load().debug = True
 
 

@@ -20,10 +20,10 @@ import json
 import os
 import pwd
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from onggi.errors import InvalidArgument
+from onggi.record import field, record
 
 TYPE_CHECKING = False  # typing is not needed at run time, and this module is on every start-up path
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ConfigError(InvalidArgument):
     """A setting that does not exist, or a value it does not take; names where it stands."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Config:
     """Every setting of an engine. Sizes in bytes, times in seconds; paths are absolute.
 

@@ -8,8 +8,9 @@ that changes in place. A sink may be called from any thread, one call at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+
+from onggi.record import record
 
 __all__ = ["LayerProgress", "LayerStatus", "Message", "ProgressEvent", "ProgressSink", "discard"]
 
@@ -28,7 +29,7 @@ class LayerStatus(Enum):
     EXISTS = "Already exists"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Message:
     """A line of its own: ``<id>: <text>``, or ``<text>`` when ``id`` is empty."""
 
@@ -36,7 +37,7 @@ class Message:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LayerProgress:
     """The state of one layer.
 

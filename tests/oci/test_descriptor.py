@@ -9,6 +9,7 @@ import pytest
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest
 from onggi.oci.platform import Platform
+from onggi.record import FrozenRecord
 
 DIGEST = Digest.of(b"x")
 
@@ -22,7 +23,7 @@ def test_equal_and_hashable() -> None:
 
 
 def test_frozen() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(FrozenRecord):
         Descriptor("t", DIGEST, 1).size = 2  # type: ignore[misc]
 
 

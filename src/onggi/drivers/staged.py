@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from onggi.oci.digest import CacheID, LinkID
+from onggi.record import record
 
 __all__ = ["StagedDirectory"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StagedDirectory:
     """``directory`` holds what becomes the driver's ``<cache_id>``; ``link`` is its short name to be."""
 

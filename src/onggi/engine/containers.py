@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from onggi.oci.digest import ImageID
+from onggi.record import record
 from onggi.store.atomic import read_optional
 from onggi.store.layout import Layout
 
 __all__ = ["KnownContainer", "known_containers"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KnownContainer:
     """A container of this data root, running or not."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import time_ns
 
 from onggi.config import Config
@@ -16,6 +15,7 @@ from onggi.drivers.overlay2 import Overlay2
 from onggi.engine.containers import known_containers
 from onggi.layers.store import LayerStore
 from onggi.oci.digest import ImageID
+from onggi.record import record
 from onggi.store.atomic import translate_os_error
 from onggi.store.dataroot import claim, create_engine_id, open_layout
 from onggi.store.distribution import DistributionDB
@@ -36,7 +36,7 @@ __all__ = ["Core"]
 SUPPORTED_DRIVERS = (Overlay2.name,)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Core:
     """The rooms below the engine, joined for one data root."""
 

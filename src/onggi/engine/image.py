@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from onggi.oci.digest import CacheID, ChainID, DiffID, Digest, ImageID
 from onggi.oci.image_config import HistoryEntry, ImageConfig
 from onggi.oci.reference import Reference
 from onggi.oci.timestamps import to_unix
+from onggi.record import record
 from onggi.store.distribution import BlobSource
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -27,7 +27,7 @@ __all__ = ["MISSING", "HistoryRow", "Image", "Layer"]
 MISSING = "<missing>"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Layer:
     """One layer of an image under every name it has; ``index`` counts from 1 at the base.
 
@@ -70,7 +70,7 @@ class Layer:
         ]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HistoryRow:
     """One row of ``history``; the last four fields are empty for rows that made no layer."""
 

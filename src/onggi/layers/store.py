@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from onggi.cancel import CancelToken
 from onggi.errors import InvalidArgument
 from onggi.oci.digest import CacheID, ChainID, LinkID
+from onggi.record import record
 from onggi.store.atomic import make_directory, read_optional, remove_tree
 from onggi.store.imagedb import ImageDB
 from onggi.store.layerdb import CorruptLayer, LayerDB, LayerRecord
@@ -36,7 +36,7 @@ class TooDeep(InvalidArgument):
         super().__init__("max depth exceeded", hint=f"an image can have at most {limit} layers; squash some")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReadyLayer:
     """An unpacked layer that waits for its commit."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from onggi.record import field, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Descriptor"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Descriptor:
     """OCI image-spec, descriptor.md. ``size`` is bytes; -1 means unknown.
 

@@ -14,11 +14,10 @@ Source: OCI image-spec, config.md; docker-engine §8.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from onggi.errors import DataLoss
 from onggi.oci.digest import ChainID, DiffID, ImageID, InvalidDigest, chain_ids
 from onggi.oci.json_document import load_object, spelled, spelling
+from onggi.record import field, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class InvalidImageConfig(DataLoss):
         super().__init__(reason, hint="the image is broken where it came from: tell its maintainer")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HistoryEntry:
     """One step of how the image was made; ``empty_layer`` steps changed only the config.
 
@@ -49,7 +48,7 @@ class HistoryEntry:
     empty_layer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ImageConfig:
     """A parsed config. ``diff_ids``, ``chain_ids`` and ``history`` begin with the base.
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
 
 from onggi.errors import InvalidArgument, NotFound
 from onggi.oci.quoting import quoted
+from onggi.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class NoMatchingPlatform(NotFound):
         self.offered = tuple(offered)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Platform:
     """``os/architecture[/variant]`` in Go's words.
 

@@ -15,12 +15,12 @@ Grammar, on the normalised string, ASCII only::
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from onggi.errors import InvalidArgument
 from onggi.oci import glob
 from onggi.oci.digest import Digest, InvalidDigest, is_hex
 from onggi.oci.quoting import printable
+from onggi.record import record
 
 __all__ = ["InvalidReference", "Reference", "glob_matches", "parse_any"]
 
@@ -48,7 +48,7 @@ class InvalidReference(InvalidArgument):
         self.text = text
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reference:
     """A normalised reference. ``str()`` is canonical; :attr:`familiar` is what Docker shows.
 

@@ -10,11 +10,11 @@ credentials saw the blob there.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from onggi.errors import InvalidArgument
 from onggi.oci.digest import DiffID, Digest
+from onggi.record import record
 from onggi.store.atomic import make_directory, read_optional, write_file
 from onggi.store.locks import LockDirectory
 
@@ -24,7 +24,7 @@ __all__ = ["BlobSource", "DistributionDB"]
 _MAX_SOURCES = 50
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlobSource:
     """A blob that unpacks to a layer, and the repository (canonical name) it was seen in."""
 

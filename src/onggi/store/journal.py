@@ -14,9 +14,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from onggi.record import field, record
 from onggi.store.locks import LockDirectory
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -29,7 +29,7 @@ __all__ = ["Event", "Journal"]
 _ROTATE_AT_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Event:
     """One event. ``time_ns`` is nanoseconds since 1970 (UTC); ``id`` is Docker's Actor.ID."""
 

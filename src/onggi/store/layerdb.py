@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from onggi.errors import DataLoss, InvalidArgument
 from onggi.oci.digest import CacheID, ChainID, DiffID, chain_id
+from onggi.record import record
 from onggi.store.atomic import make_directory, read_optional, stage_file, sync_directory
 
 __all__ = ["CorruptLayer", "LayerDB", "LayerRecord", "TAR_SPLIT"]
@@ -40,7 +40,7 @@ class CorruptLayer(DataLoss):
         self.path = path
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LayerRecord:
     """One layer: what ``layerdb`` says of it. ``size`` is bytes of non-directories (lstat)."""
 

@@ -28,15 +28,15 @@ graph-driver store); what Docker has no file for lives under ``onggi/``::
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+from onggi.record import record
 from onggi.store.atomic import make_directory
 
 __all__ = ["Layout", "sweep_temporary_files"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Layout:
     """Paths of one data root for one storage driver; computing them touches no disk."""
 
