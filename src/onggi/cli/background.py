@@ -7,11 +7,14 @@ A slow terminal never holds the transfer up.
 from __future__ import annotations
 
 import queue
+import signal
 import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, NoReturn, TypeVar
 
 from onggi.cancel import CancelToken
+from onggi.cli.session import Terminated
 from onggi.progress import ProgressEvent, ProgressSink
 
 __all__ = ["run_watched"]
@@ -43,17 +46,36 @@ def run_watched(verb: Callable[[ProgressSink, CancelToken], T], draw: ProgressSi
     """Run ``verb(sink, cancel)`` and draw its events; returns its result or raises its error.
 
     KeyboardInterrupt, or an error of ``draw`` (a pipe whose reader left), cancels the verb,
-    waits for its end and is raised again. A second Ctrl-C does not wait.
+    waits for its end and is raised again; SIGTERM comes as :class:`Terminated`. A second
+    signal does not wait.
     """
-    running = _Verb(verb)
-    try:
-        while (event := running.events.get()) is not None:
-            draw(event)
-    except BaseException:
-        running.cancel.cancel()
-        while running.events.get() is not None:
-            pass
-        raise
+    with _sigterm_raises():
+        running = _Verb(verb)
+        try:
+            while (event := running.events.get()) is not None:
+                draw(event)
+        except BaseException:
+            running.cancel.cancel()
+            while running.events.get() is not None:
+                pass
+            raise
     if running.error is not None:
         raise running.error
     return running.result
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise Terminated here, where this is the main thread; other threads get no signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise Terminated

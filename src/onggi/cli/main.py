@@ -1,7 +1,7 @@
 """``onggi``: from the words of a command line to a command, and from its end to an exit status.
 
 Exit statuses, Docker's: 0; 1 for what failed; 64 for a template that does not parse; 125 for
-flags that do not; 130 after Ctrl-C; 141 when the reader of the output went away.
+flags that do not; 130 after Ctrl-C, 143 after SIGTERM; 141 when the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from onggi.cli.command import PROGRAM, Command, Group, Program
 from onggi.cli.flags import Flag, FlagError, HelpRequested, parse_flags
 from onggi.cli.output import Output
-from onggi.cli.session import Failure, Session
+from onggi.cli.session import Failure, Session, Terminated
 from onggi.cli.table import program as command_table
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_FAILED, _BAD_TEMPLATE, _USAGE, _INTERRUPTED, _BROKEN_PIPE = 1, 64, 125, 130, 141
+_FAILED, _BAD_TEMPLATE, _USAGE, _BROKEN_PIPE = 1, 64, 125, 141
+_INTERRUPTED, _TERMINATED = 130, 143
 # Global flags that have a letter or a meaning of their own in commands stay before them.
 _ALSO_AFTER_COMMAND = ("config-file", "data-root", "debug", "storage-driver")
 _COMPLETE = "__complete"
@@ -57,10 +58,14 @@ def _guarded(words: list[str], out: Output, err: Output) -> int:
         out.flush()
         err.write(f"{failure}\n")
         return failure.status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         out.flush()
         err.write("\n")
-        return _INTERRUPTED
+        return _interrupted_by(interrupt)
+
+
+def _interrupted_by(cause: BaseException | None) -> int:
+    return _TERMINATED if isinstance(cause, Terminated) else _INTERRUPTED
 
 
 def _dispatch(words: list[str], out: Output, err: Output) -> int:
@@ -221,7 +226,7 @@ def _failed(session: Session, error: Exception) -> int:
 
     if isinstance(error, OnggiError):
         session.report(error)
-        return _INTERRUPTED if isinstance(error, Cancelled) else _FAILED
+        return _interrupted_by(error.__context__) if isinstance(error, Cancelled) else _FAILED
     if isinstance(error, TemplateError | TemplateSyntaxError):
         session.err.write(f"template parsing error: {error}\n")
         return _BAD_TEMPLATE if isinstance(error, TemplateSyntaxError) else _FAILED

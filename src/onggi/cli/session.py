@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from onggi.engine.engine import Engine
 
-__all__ = ["Failure", "Session"]
+__all__ = ["Failure", "Session", "Terminated"]
 
 
 class Failure(Exception):
@@ -24,6 +24,10 @@ class Failure(Exception):
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM while a long verb runs: it ends as by Ctrl-C, only the exit status differs."""
 
 
 class Session:

@@ -30,8 +30,10 @@ MAX_DESCRIPTORS = 8
 
 def main(fd: int) -> None:
     """Serve requests on descriptor ``fd`` until it is closed at the other end."""
-    # Ctrl-C reaches the whole foreground group; only the engine decides what it means.
+    # Ctrl-C reaches the whole foreground group, SIGTERM a whole service; only the engine decides
+    # what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     worker.preload()
     gc.collect()
