@@ -1,6 +1,6 @@
 """``python -m onggi``: the same program as ``onggi``."""
 
-from onggi.cli.main import run
+from onggi.cli.main import main
 
 if __name__ == "__main__":
-    raise SystemExit(run())
+    main()
