@@ -271,6 +271,7 @@ def _inside_commands() -> tuple[Command, ...]:
             completes="image",
             flags=(_one_format(), _json()),
         ),
+        *_proving_commands(),
         Command(
             "doctor",
             usage="[OPTIONS]",
@@ -302,6 +303,30 @@ def _inside_commands() -> tuple[Command, ...]:
             synonyms=("tags",),
             completes="repository",
             flags=(Flag("format", "string", _FORMAT_LIST), _json("Print the tags as a JSON array")),
+        ),
+    )
+
+
+def _proving_commands() -> tuple[Command, ...]:
+    return (
+        Command(
+            "verify",
+            usage="[OPTIONS] [IMAGE...]",
+            short="Check images on disk, byte for byte, against what was pulled",
+            long=(
+                "Check images on disk, byte for byte, against what was pulled: configs, the ids that\n"
+                "chain layers, every file and its metadata. What was changed, added or removed since is\n"
+                "named, one line a path. Exit status 1 when something was found; 'onggi repair' heals it."
+            ),
+            run="verify:run",
+            arity=Arity(0, None),
+            completes="image",
+            flags=(
+                Flag("all", "bool", "Check the whole store: every image, and layers of no image", short="a"),
+                Flag("fast", "bool", "Read no contents; compare metadata, sizes and times only"),
+                _json("Print findings and counts as one JSON document"),
+                _quiet("Print nothing; the exit status tells"),
+            ),
         ),
     )
 
@@ -440,7 +465,7 @@ def program() -> Program:
                 "Common Commands",
                 ("pull", "images", "history", "inspect", "tag", "rmi", "login", "logout", "version", "info"),
             ),
-            ("Look Inside", ("layers", "explain", "doctor", "events")),
+            ("Look Inside", ("layers", "explain", "verify", "doctor", "events")),
             ("Management Commands", ("image", "remote", "system")),
             ("Shell", ("completion", "help")),
         ),

@@ -38,6 +38,10 @@ from onggi.store.atomic import (
     write_file,
 )
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from onggi.drivers.flaw import Flaw
+
 __all__ = ["DamagedLayer", "NeedsRoot", "Overlay2"]
 
 _LINK = re.compile(r"[A-Z2-7]{26}")
@@ -142,6 +146,9 @@ class Overlay2:
         """Swap a damaged directory of the same cache-id for a fresh one."""
         from onggi.linux.filesystem import renameat2_exchange
 
+        if (target / "committed").exists() and not (fresh / "committed").exists():
+            # Containers stand on it too, and they are not layers.
+            _write(fresh / "committed", "", 0o600)
         renameat2_exchange(os.fsencode(fresh), os.fsencode(target))
         remove_tree(fresh, must_succeed=True)
 
@@ -201,6 +208,32 @@ class Overlay2:
         if self._lower(cache_id) != expected:
             return "its lower file does not name its parents"
         return ""
+
+    def flaws(
+        self, cache_id: CacheID, parent: CacheID | None, children: list[CacheID], *, used: bool
+    ) -> list[Flaw]:
+        """Everything wrong with the files around a layer; ``used``: a child or a container stands on it."""
+        from onggi.drivers.overlay2_files import Overlay2Files
+
+        return list(Overlay2Files(self._home, cache_id, parent, children, used=used).flaws())
+
+    def mend(
+        self, cache_id: CacheID, parent: CacheID | None, children: list[CacheID], *, used: bool
+    ) -> list[str]:
+        """Make those files anew; returns which. The parent must be mended before."""
+        from onggi.drivers.overlay2_files import Overlay2Files
+
+        return Overlay2Files(self._home, cache_id, parent, children, used=used).mend()
+
+    def below(self, cache_id: CacheID) -> CacheID | None:
+        """The layer that ``lower`` says is right below, or None."""
+        name = self._lower(cache_id).split(":")[0]
+        if not name:
+            return None
+        try:
+            return CacheID(self._resolve(cache_id, name).parent.name)
+        except DamagedLayer:
+            return None
 
     def expected_link(self, cache_id: CacheID, children: list[CacheID]) -> LinkID:
         """The short name that existing children of a damaged layer use for it, else a new one."""

@@ -127,9 +127,17 @@ def _hash_only(
     return {"diff_id": stream.diff_id, "size": 0, "members": 0}
 
 
+def _check(request: dict[str, object], control: socket.socket, descriptors: list[int]) -> dict[str, object]:
+    """Is a layer's directory still what it was made of? See check.py."""
+    from onggi.drivers.check import check
+
+    return check(request, control.send)
+
+
 _JOBS: dict[str, Callable[[dict[str, object], socket.socket, list[int]], dict[str, object]]] = {
     "unpack": _unpack,
     "hash": _hash_only,
+    "check": _check,
 }
 
 

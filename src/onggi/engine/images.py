@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onggi.drivers.workers import Workers
     from onggi.engine.operation import PullOperation
     from onggi.engine.removal import PruneReport, Removed
+    from onggi.engine.verification import Verification
     from onggi.registry.client import RegistryClient
     from onggi.transfer.plan import PullPlan
     from onggi.transfer.pull import Puller, PullOptions
@@ -209,6 +210,21 @@ class Images:
             locks=core.locks,
             workers=self._workers(),
         )
+
+    # --- proving --------------------------------------------------------------------------
+
+    def verify(
+        self, *names: str, all: bool = False, fast: bool = False, cancel: CancelToken | None = None
+    ) -> Verification:
+        """Hold images (``all``: the whole store) against what they were made of; iterate it for findings.
+
+        ``fast`` reads no contents: metadata, sizes and times only. Raises ImageNotFound,
+        NeedsRoot; while iterating Cancelled, DeadlineExceeded, WorkerDied.
+        """
+        from onggi.engine.verification import Verification
+
+        self._core.driver.check_host()
+        return Verification(self._core, self._workers(), names, all=all, fast=fast, cancel=cancel)
 
     # --- naming and removing --------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from onggi.drivers.flaw import Flaw
 from onggi.drivers.staged import StagedDirectory
 from onggi.oci.digest import CacheID, LinkID
 
@@ -59,6 +60,19 @@ class StorageDriver(Protocol):
 
     def damage(self, cache_id: CacheID, parent: CacheID | None) -> str:
         """What makes a layer unusable, or an empty string."""
+
+    def flaws(
+        self, cache_id: CacheID, parent: CacheID | None, children: list[CacheID], *, used: bool
+    ) -> list[Flaw]:
+        """Everything wrong with the files around a layer; ``used``: a child or a container stands on it."""
+
+    def mend(
+        self, cache_id: CacheID, parent: CacheID | None, children: list[CacheID], *, used: bool
+    ) -> list[str]:
+        """Make those files anew; returns which. The parent must be mended before."""
+
+    def below(self, cache_id: CacheID) -> CacheID | None:
+        """The layer that a layer's own files say is right below it, or None."""
 
     def expected_link(self, cache_id: CacheID, children: list[CacheID]) -> LinkID:
         """The short name a remade layer must have so that its children find it."""

@@ -46,6 +46,10 @@ class Files:
         Raises:
             InvalidLayer: it is not there, or is no regular file any more.
         """
+        return io.FileIO(self.descriptor(name), "rb")
+
+    def descriptor(self, name: bytes) -> int:
+        """The same as a bare descriptor, which the caller closes."""
         path = clamp_path(name)
         parent, _, last = path.rpartition(b"/")
         try:
@@ -57,4 +61,4 @@ class Files:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise InvalidLayer(f"open {printable(path)}: not a regular file", path=path)
-        return io.FileIO(fd, "rb")
+        return fd

@@ -1,0 +1,263 @@
+"""A worker's other job: is a layer's directory still what the layer was made of?
+
+Two parts that share nothing but the tar-split, so that they can run beside each other:
+
+* ``content`` puts the archive together again from tar-split and files, and hashes it. One
+  thread reads and checks each file's CRC, which names a changed one; another hashes.
+* ``tree`` parses the archive's headers, which stand in tar-split whole, builds the tree that
+  they make, and compares it with the directory. No contents are read, but of sparse files,
+  whose data lie in tar-split.
+
+What differs leaves in packets ``D`` + JSON list of ``[path or member in hex, what, expected, found]``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onggi.archive.crc64 import crc64
+from onggi.archive.tar import InvalidTar, TarReader
+from onggi.archive.tar_format import clamp_path
+from onggi.archive.tarsplit import FileEntry, InvalidTarSplit, Segment, read_gzip
+from onggi.tree.errors import InvalidLayer, errno_text
+from onggi.tree.files import Files
+
+if TYPE_CHECKING:
+    from onggi.archive.tar import Member
+
+__all__ = ["check"]
+
+# Bytes of a file read at once, and gathered before they are handed to the hashing thread.
+_READ_BYTES = 1024 * 1024
+_HASH_BYTES = 256 * 1024
+# Batches that may wait for the hashing thread.
+_QUEUE_BATCHES = 8
+# Differences in one packet; a path has at most 4095 bytes, twice that in hex.
+_PACKET_BYTES = 32 * 1024
+# Seconds a thread may keep the interpreter from one that wants it: hashing comes back every 0.2 ms.
+_SWITCH_S = 0.0005
+
+_ZEROS = bytes(_READ_BYTES)
+
+Send = Callable[[bytes], int]
+
+
+def check(request: dict[str, object], send: Send) -> dict[str, object]:
+    """Do one part; ``request`` has ``part``, the paths ``diff`` and ``split``, and ``unpacked_ns``.
+
+    The result has ``broken`` (why tar-split cannot be read, or an empty string) and the
+    part's own: ``diff_id``, or ``size``, ``header_size`` and ``shadowed`` (hex).
+    """
+    report = _Report(send)
+    root = os.open(str(request["diff"]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        split = Path(str(request["split"]))
+        if request["part"] == "content":
+            result = _check_content(split, root, report)
+        else:
+            unpacked_ns = request["unpacked_ns"]
+            result = _check_tree(split, root, report, int(str(unpacked_ns)) if unpacked_ns else None)
+    except (InvalidTarSplit, InvalidTar, InvalidLayer) as error:
+        result = {"broken": error.message}
+    finally:
+        os.close(root)
+    report.flush()
+    return {"broken": "", **result}
+
+
+class _Report:
+    """Gathers differences into packets."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._items: list[tuple[str, str, str, str]] = []
+        self._size = 0
+
+    def add(self, name: bytes, what: str, expected: str = "", found: str = "") -> None:
+        self._items.append((name.hex(), what, expected, found))
+        self._size += 2 * len(name) + len(what) + len(expected) + len(found)
+        if self._size >= _PACKET_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._items:
+            self._send(b"D" + json.dumps(self._items).encode())
+            self._items.clear()
+            self._size = 0
+
+
+# --- contents ---------------------------------------------------------------------------------
+
+
+def _check_content(split: Path, root: int, report: _Report) -> dict[str, object]:
+    sys.setswitchinterval(_SWITCH_S)
+    hasher = _Hasher()
+    with read_gzip(split) as entries, Files(root) as files:
+        for entry in entries:
+            if isinstance(entry, Segment):
+                hasher.put(entry.payload)
+            elif entry.size:
+                _hash_file(entry, files, hasher, report)
+    return {"diff_id": hasher.diff_id()}
+
+
+def _hash_file(entry: FileEntry, files: Files, hasher: _Hasher, report: _Report) -> None:
+    """Hand a file's bytes on, and report it when they are not the recorded ones."""
+    crc = size = 0
+    try:
+        fd = files.descriptor(entry.name)
+    except InvalidLayer as error:
+        report.add(entry.name, "content", "", error.message)
+        return
+    try:
+        while size <= entry.size:
+            piece = os.read(fd, min(_READ_BYTES, entry.size - size + 1))
+            size += len(piece)
+            crc = crc64(piece, crc)
+            hasher.put(piece)
+            if (size == entry.size and len(piece) < _READ_BYTES) or not piece:
+                break
+    except OSError as error:
+        report.add(entry.name, "content", "", f"cannot be read: {errno_text(error.errno or 5)}")
+        return
+    finally:
+        os.close(fd)
+    if size != entry.size:
+        report.add(entry.name, "content", f"{entry.size} bytes", f"{size}{'+' * (size > entry.size)} bytes")
+    elif crc != entry.crc:
+        report.add(entry.name, "content")
+
+
+class _Hasher:
+    """sha256 of what is put, in a thread of its own and in batches worth a call."""
+
+    def __init__(self) -> None:
+        self._hash = sha256()
+        self._gathered: list[bytes] = []
+        self._size = 0
+        self._queue: deque[bytes | None] = deque()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def put(self, piece: bytes) -> None:
+        self._gathered.append(piece)
+        self._size += len(piece)
+        if self._size >= _HASH_BYTES:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        gathered = self._gathered
+        self._enqueue(gathered[0] if len(gathered) == 1 else b"".join(gathered))
+        gathered.clear()
+        self._size = 0
+
+    def _enqueue(self, batch: bytes | None) -> None:
+        with self._changed:
+            while len(self._queue) >= _QUEUE_BATCHES:
+                self._changed.wait()
+            self._queue.append(batch)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queue:
+                    self._changed.wait()
+                batch = self._queue.popleft()
+                self._changed.notify()
+            if batch is None:
+                return
+            self._hash.update(batch)
+
+    def diff_id(self) -> str:
+        """The digest of all; ends the thread."""
+        self._hand_on()
+        self._enqueue(None)
+        self._thread.join()
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+# --- the tree ---------------------------------------------------------------------------------
+
+
+def _check_tree(split: Path, root: int, report: _Report, unpacked_ns: int | None) -> dict[str, object]:
+    from onggi.tree.compare import Change, compare_tree
+    from onggi.tree.expected import ExpectedTree
+
+    tree = ExpectedTree()
+    with read_gzip(split) as entries, Files(root) as files:
+        reader = TarReader(_without_contents(entries))
+        for member in reader:
+            tree.add(member)
+            if member.sparse is not None and unpacked_ns is None and not _same_sparse(reader, member, files):
+                report.add(clamp_path(member.name), "content")
+    tree.finish()
+
+    def difference(path: bytes, change: Change) -> None:
+        report.add(path, *change)
+
+    compare_tree(tree, root, difference, unpacked_ns=unpacked_ns)
+    size, header_size = tree.sizes()
+    return {
+        "size": size,
+        "header_size": header_size,
+        "shadowed": [name.hex() for name in tree.shadowed[:1000]],
+    }
+
+
+def _without_contents(entries: Iterable[Segment | FileEntry]) -> Iterator[bytes]:
+    """The archive with zeros for contents: where the headers are, and all of sparse members."""
+    for entry in entries:
+        if isinstance(entry, Segment):
+            yield entry.payload
+        else:
+            left = entry.size
+            while left >= _READ_BYTES:
+                yield _ZEROS
+                left -= _READ_BYTES
+            if left:
+                yield bytes(left)
+
+
+def _same_sparse(reader: TarReader, member: Member, files: Files) -> bool:
+    """Whether a sparse file has its data, and zeros between them."""
+    try:
+        fd = files.descriptor(member.name)
+    except InvalidLayer:
+        return False
+    position = 0
+    try:
+        for offset, piece in reader.read_data():
+            if not _is_zero(fd, position, offset) or os.pread(fd, len(piece), offset) != piece:
+                return False
+            position = offset + len(piece)
+        return _is_zero(fd, position, member.size) and os.fstat(fd).st_size == member.size
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _is_zero(fd: int, start: int, end: int) -> bool:
+    """Whether a file reads as zeros from ``start`` to ``end``; holes are passed over unread."""
+    while start < end:
+        try:
+            start = os.lseek(fd, start, os.SEEK_DATA)
+        except OSError:
+            return True  # ENXIO: no data behind it
+        if start >= end:
+            return True
+        piece = os.pread(fd, min(_READ_BYTES, end - start), start)
+        if not piece or piece.count(0) != len(piece):
+            return False
+        start += len(piece)
+    return True

@@ -1,0 +1,357 @@
+"""Layers held against what they were made of: metadata, every path, every byte.
+
+Each layer is checked in two parts by worker processes (drivers/check.py), as many at once as
+there are cores: ``content`` recomputes the diffID through tar-split, ``tree`` compares the
+directory with the archive's headers. The small files of layerdb and of the driver are checked
+here. Nothing is changed; a shared lease keeps each layer from being removed meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from onggi.archive.tar_format import clamp_path
+from onggi.cancel import CancelToken
+from onggi.drivers.flaw import Flaw
+from onggi.drivers.workers import Workers
+from onggi.errors import DataLoss, InvalidArgument
+from onggi.layers.store import LayerStore
+from onggi.oci.digest import CacheID, ChainID, DiffID, chain_id
+from onggi.record import record
+from onggi.store.atomic import read_optional
+from onggi.store.layerdb import TAR_SPLIT
+from onggi.tree.compare import Change
+
+__all__ = [
+    "Believed",
+    "CheckFailed",
+    "LayerCheck",
+    "PathChanges",
+    "Standing",
+    "believed",
+    "check_layers",
+    "read_cache_id",
+    "prove",
+]
+
+T = TypeVar("T")
+
+# Bytes of one packet of a worker.
+_PACKET_BYTES = 256 * 1024
+_GONE = frozenset(("missing", "type", "whiteout"))
+
+
+class CheckFailed(DataLoss):
+    """A worker could not look at a layer at all."""
+
+
+@record
+class Believed:
+    """What a layer should be. ``diff_id`` and ``parent`` come from an image's config where there is one."""
+
+    chain_id: ChainID
+    diff_id: DiffID | None
+    parent: ChainID | None
+    certain: bool
+
+
+@record
+class PathChanges:
+    """One path of a layer, below its root, and all that is not as it was."""
+
+    path: bytes
+    changes: tuple[Change, ...]
+
+
+@record
+class LayerCheck:
+    """One layer, checked. ``note`` says what could not be; it is no damage."""
+
+    chain_id: ChainID
+    cache_id: CacheID | None
+    flaws: tuple[Flaw, ...]
+    changes: tuple[PathChanges, ...]
+    note: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """Nothing was found."""
+        return not self.flaws and not self.changes
+
+    @property
+    def mendable(self) -> bool:
+        """All that is wrong can be put right without fetching the layer."""
+        return not self.changes and all(flaw.mendable for flaw in self.flaws)
+
+
+def believed(layers: LayerStore, chain: ChainID) -> Believed:
+    """What layerdb says of a layer that no image's config tells of."""
+    diff = _parsed(layers.db.path(chain) / "diff", DiffID.parse)
+    parent = _parsed(layers.db.path(chain) / "parent", ChainID.parse)
+    return Believed(chain, diff, parent, False)
+
+
+def check_layers(
+    layers: LayerStore,
+    workers: Workers,
+    wanted: Sequence[Believed],
+    *,
+    fast: bool = False,
+    cancel: CancelToken | None = None,
+) -> Iterator[LayerCheck]:
+    """Check each layer, in the order given; ``fast`` reads no contents and looks at ctimes instead.
+
+    Raises Cancelled, DeadlineExceeded, CheckFailed, WorkerDied.
+    """
+    token = cancel or CancelToken()
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="onggi-verify")
+    try:
+        started = [(each, _start(pool, layers, workers, each, fast, token)) for each in wanted]
+        standing = Standing(layers)
+        for each, parts in started:
+            yield _judge(layers, standing, each, [part.result() for part in parts], fast=fast)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@record
+class _Part:
+    """What one worker said: its result, and differences as (member or path, change)."""
+
+    name: str
+    result: dict[str, object]
+    found: list[tuple[bytes, Change]]
+
+
+def _start(
+    pool: ThreadPoolExecutor,
+    layers: LayerStore,
+    workers: Workers,
+    each: Believed,
+    fast: bool,
+    cancel: CancelToken,
+) -> list[Future[_Part | None]]:
+    names = ("tree",) if fast else ("tree", "content")
+    return [pool.submit(_check_part, layers, workers, each.chain_id, name, fast, cancel) for name in names]
+
+
+def _check_part(
+    layers: LayerStore, workers: Workers, chain: ChainID, name: str, fast: bool, cancel: CancelToken
+) -> _Part | None:
+    """One part of one layer; None when what it needs is not there (a flaw says so)."""
+    cancel.check()
+    try:
+        lease = layers.lease(chain, cancel=cancel)
+    except OSError:
+        lease = None  # a root that can only be read
+    try:
+        cache_id = read_cache_id(layers, chain)
+        if cache_id is None:
+            return None
+        return _run_part(layers, workers, chain, cache_id, name, fast=fast, cancel=cancel)
+    finally:
+        if lease is not None:
+            lease.release()
+
+
+def _run_part(
+    layers: LayerStore,
+    workers: Workers,
+    chain: ChainID,
+    cache_id: CacheID,
+    name: str,
+    *,
+    fast: bool,
+    cancel: CancelToken,
+) -> _Part | None:
+    """Have a worker check ``content`` or ``tree`` of the directory ``cache_id`` by ``chain``'s tar-split."""
+    diff, split = layers.driver.diff_path(cache_id), layers.db.path(chain) / TAR_SPLIT
+    if not diff.is_dir() or not split.is_file():
+        return None
+    request: dict[str, object] = {
+        "job": "check",
+        "part": name,
+        "diff": str(diff),
+        "split": str(split),
+        "unpacked_ns": _unpacked_ns(diff, split.parent) if fast else None,
+    }
+    control = workers.start(request, [])
+    forget = cancel.on_cancel(lambda: _stop(control))
+    try:
+        return _listen(control, name, cancel)
+    finally:
+        forget()
+        control.close()
+
+
+def _listen(control: socket.socket, name: str, cancel: CancelToken) -> _Part:
+    from onggi.layers.staging import WorkerDied
+
+    found: list[tuple[bytes, Change]] = []
+    while True:
+        try:
+            packet = control.recv(_PACKET_BYTES)
+        except ConnectionResetError:
+            continue
+        if packet[:1] == b"D":
+            found += [(bytes.fromhex(path), Change(*change)) for path, *change in json.loads(packet[1:])]
+        elif packet[:1] == b"R":
+            return _Part(name, json.loads(packet[1:]), found)
+        elif packet:
+            raise CheckFailed(f"verify layer: {json.loads(packet[1:])['message']}")
+        else:
+            cancel.check()
+            raise WorkerDied
+
+
+def _stop(control: socket.socket) -> None:
+    try:
+        control.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return
+
+
+def _unpacked_ns(diff: Path, entry: Path) -> int:
+    """When the layer was complete: nothing in it is touched later, neither contents nor inodes.
+
+    A copy of a data root has new inodes; the root of the layer is the last that a copy touches.
+    """
+    times = [os.stat(diff).st_ctime_ns]
+    times += [os.stat(path).st_ctime_ns for path in entry.iterdir()]
+    return max(times)
+
+
+def prove(
+    layers: LayerStore, workers: Workers, wanted: Believed, cache_id: CacheID, cancel: CancelToken
+) -> bool:
+    """Whether the driver's directory ``cache_id`` holds exactly the content of a layer."""
+    part = _run_part(layers, workers, wanted.chain_id, cache_id, "content", fast=False, cancel=cancel)
+    return part is not None and part.result.get("diff_id") == wanted.diff_id
+
+
+# --- judging ----------------------------------------------------------------------------------
+
+
+def _judge(
+    layers: LayerStore, standing: Standing, each: Believed, parts: list[_Part | None], *, fast: bool
+) -> LayerCheck:
+    results = {part.name: part.result for part in parts if part is not None}
+    tree, content = results.get("tree", {}), results.get("content", {})
+    shadowed = [bytes.fromhex(str(name)) for name in _listed(tree.get("shadowed"))]
+    changes = _merge(parts, frozenset(shadowed))
+    flaws = list(_flaws(layers, standing, each, tree))
+    broken = str(content.get("broken") or tree.get("broken") or "")
+    if broken:
+        flaws.append(Flaw(f"layerdb/{TAR_SPLIT}", broken, False))
+    diff_id = content.get("diff_id")
+    named = any(change.what in ("content", *_GONE) for each_path in changes for change in each_path.changes)
+    if diff_id and diff_id != each.diff_id and each.diff_id and not (named or shadowed or broken):
+        flaws.append(Flaw("overlay2/diff", f"files and tar-split make {diff_id}, not {each.diff_id}", False))
+    note = ""
+    if shadowed and not fast:
+        note = f"cannot be proved: its archive replaces {len(shadowed)} of its own files"
+    return LayerCheck(each.chain_id, read_cache_id(layers, each.chain_id), tuple(flaws), changes, note)
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _merge(parts: list[_Part | None], shadowed: frozenset[bytes]) -> tuple[PathChanges, ...]:
+    """Every path once, sorted; a content is not told of twice, nor of a file that is gone."""
+    by_path: dict[bytes, dict[str, Change]] = {}
+    for part in parts:
+        if part is None:
+            continue
+        for name, change in part.found:
+            if part.name == "content" and name in shadowed:
+                continue
+            changes = by_path.setdefault(clamp_path(name), {})
+            if not (part.name == "content" and _GONE & changes.keys()):
+                changes.setdefault(change.what, change)
+    return tuple(PathChanges(path, tuple(by_path[path].values())) for path in sorted(by_path))
+
+
+def _flaws(layers: LayerStore, standing: Standing, each: Believed, tree: dict[str, object]) -> Iterator[Flaw]:
+    entry = layers.db.path(each.chain_id)
+    if not entry.is_dir():
+        yield Flaw("layerdb", f"the directory {entry} is missing", False)
+        return
+    yield from _id_flaws(entry, each)
+    cache_id = read_cache_id(layers, each.chain_id)
+    if cache_id is None:
+        yield Flaw("layerdb/cache-id", "is missing or not 64 hexadecimal digits", True)
+    else:
+        yield from _driver_flaws(layers, standing, each, cache_id)
+    if not (entry / TAR_SPLIT).is_file():
+        yield Flaw(f"layerdb/{TAR_SPLIT}", "is missing", False)
+    yield from _size_flaws(entry, tree)
+
+
+def _id_flaws(entry: Path, each: Believed) -> Iterator[Flaw]:
+    diff = _parsed(entry / "diff", DiffID.parse)
+    parent = _parsed(entry / "parent", ChainID.parse)
+    if diff is None or (each.certain and diff != each.diff_id):
+        yield Flaw("layerdb/diff", "is missing or not the layer's diffID", each.certain)
+    if each.certain and (parent != each.parent or (parent is None and (entry / "parent").exists())):
+        yield Flaw("layerdb/parent", "is missing or not the chainID of the layer below", True)
+    if not each.certain and diff is not None and chain_id(parent, diff) != each.chain_id:
+        yield Flaw("layerdb/parent", "diff and parent do not add up to the chainID", False)
+
+
+def _size_flaws(entry: Path, tree: dict[str, object]) -> Iterator[Flaw]:
+    raw = read_optional(entry / "size") or b""
+    if not raw.isdigit():
+        yield Flaw("layerdb/size", "is missing or no decimal number", True)
+    elif "size" in tree and int(raw) not in (tree["size"], tree["header_size"]):
+        yield Flaw("layerdb/size", f"says {int(raw)} bytes, the layer has {tree['size']}", True)
+
+
+def _driver_flaws(layers: LayerStore, standing: Standing, each: Believed, cache_id: CacheID) -> list[Flaw]:
+    parent = None if each.parent is None else read_cache_id(layers, each.parent)
+    if parent is None and each.parent is not None:
+        # The parent's own flaw; what this layer should have cannot be told before it is mended.
+        parent = layers.driver.below(cache_id)
+        if parent is None:
+            return []
+    children = standing.children(each.chain_id)
+    return layers.driver.flaws(cache_id, parent, children, used=standing.is_used(each.chain_id))
+
+
+class Standing:
+    """Who stands on which layer, read once."""
+
+    def __init__(self, layers: LayerStore) -> None:
+        self._children: dict[ChainID, list[CacheID]] = {}
+        for entry in layers.db.records():
+            if entry.parent is not None:
+                self._children.setdefault(entry.parent, []).append(entry.cache_id)
+        self._containers = frozenset(layers.db.containers().values())
+
+    def children(self, chain: ChainID) -> list[CacheID]:
+        """The driver's directories right on top of a layer."""
+        return self._children.get(chain, [])
+
+    def is_used(self, chain: ChainID) -> bool:
+        """True when a layer or a container stands on it."""
+        return chain in self._children or chain in self._containers
+
+
+def read_cache_id(layers: LayerStore, chain: ChainID) -> CacheID | None:
+    """The driver's directory of a layer by layerdb's file, whatever its other files say."""
+    text = (read_optional(layers.db.path(chain) / "cache-id") or b"").decode("ascii", "replace").strip()
+    return CacheID(text) if len(text) == 64 and set(text) <= set("0123456789abcdef") else None
+
+
+def _parsed(path: Path, parse: Callable[[str], T]) -> T | None:
+    data = read_optional(path)
+    try:
+        return None if data is None else parse(data.decode("ascii").strip())
+    except (InvalidArgument, UnicodeDecodeError):
+        return None

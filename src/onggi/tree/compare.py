@@ -1,0 +1,177 @@
+"""What is different between a layer's directory and the archive it was made of.
+
+Compared are type, mode, owner, time, size, link target, device, attributes, whiteouts and
+hard links of every name, and which names there are. Contents are not: their checks stand in
+tar-split. Times of whiteouts and implied directories are those of unpacking, so they do not
+count, and neither does the time of the layer's root.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from onggi.tree.attributes import changed_attributes
+from onggi.tree.expected import Node
+from onggi.tree.walk import scan_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from onggi.tree.expected import ExpectedTree
+
+__all__ = ["Change", "compare_tree"]
+
+_TYPES = {
+    stat.S_IFREG: "regular file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+}
+# Seconds: file systems with 32-bit times keep this for all later ones.
+_LAST_SHORT_TIME = 2**31 - 1
+
+
+class Change(NamedTuple):
+    """One thing that is not as it was: ``what``, and how it was and is, where that can be said."""
+
+    what: str
+    expected: str = ""
+    found: str = ""
+
+
+def compare_tree(
+    tree: ExpectedTree,
+    root_fd: int,
+    report: Callable[[bytes, Change], None],
+    *,
+    unpacked_ns: int | None = None,
+) -> None:
+    """Report every difference below ``root_fd`` by path; the root is the empty path.
+
+    Moves the working directory: call it in a process that nobody else relies on. With
+    ``unpacked_ns`` an inode that was touched later (its ctime) is a difference too.
+    """
+    _Comparison(tree, root_fd, report, unpacked_ns).run()
+
+
+class _Comparison:
+    def __init__(
+        self,
+        tree: ExpectedTree,
+        root_fd: int,
+        report: Callable[[bytes, Change], None],
+        unpacked_ns: int | None,
+    ) -> None:
+        self._tree = tree
+        self._root_fd = root_fd
+        self._report = report
+        self._unpacked_ns = unpacked_ns
+        self._inodes: dict[int, Node] = {}
+        self._numbers: dict[int, int] = {}  # id of a node with several names → inode number
+        self._inherits = tree.has_default_acl
+
+    def run(self) -> None:
+        """Walk the disk beside the tree."""
+        pending: dict[bytes, Node | None] = {b"": self._tree.root}
+        root = os.fstat(self._root_fd)
+        self._inherits |= b"system.posix_acl_default" in map(os.fsencode, os.listxattr(self._root_fd))
+        self._compare_inode(b"", self._root_fd, self._tree.root, root)
+        for path, fd, entries in scan_tree(self._root_fd):
+            node = pending.pop(path, None)
+            os.fchdir(fd)
+            children = dict(node.children) if node is not None and node.children is not None else {}
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                below = path + b"/" + name if path else name
+                child = children.pop(name, None)
+                status = entry.stat(follow_symlinks=False)
+                self._compare(below, name, child, status)
+                if stat.S_ISDIR(status.st_mode):
+                    pending[below] = child
+                elif child is not None and child.children:
+                    self._missing(below, child)
+            for name, child in children.items():
+                below = path + b"/" + name if path else name
+                self._report(below, Change("missing", _kind(child.type, child.device)))
+                self._missing(below, child)
+
+    def _missing(self, path: bytes, node: Node) -> None:
+        """All that should be below a directory that is not there."""
+        if node.children:
+            for below, child in self._tree.walk(path, node):
+                self._report(below, Change("missing", _kind(child.type, child.device)))
+
+    def _compare(self, path: bytes, name: bytes, node: Node | None, status: os.stat_result) -> None:
+        if node is None:
+            self._report(path, Change("added", "", _kind(stat.S_IFMT(status.st_mode), status.st_rdev)))
+        elif self._same_kind(path, node, status):
+            self._compare_inode(path, name, node, status)
+            if node.type == stat.S_IFLNK and os.readlink(name) != node.target:
+                self._report(path, Change("link target", _text(node.target), _text(os.readlink(name))))
+            if node.links > 1 or (status.st_nlink > 1 and node.children is None):
+                self._compare_links(path, node, status)
+
+    def _same_kind(self, path: bytes, node: Node, status: os.stat_result) -> bool:
+        file_type = stat.S_IFMT(status.st_mode)
+        expected, found = _kind(node.type, node.device), _kind(file_type, status.st_rdev)
+        if file_type != node.type:
+            what = "whiteout" if "whiteout" in (expected, found) else "type"
+            self._report(path, Change(what, expected, found))
+            return False
+        if status.st_rdev != node.device and file_type in (stat.S_IFCHR, stat.S_IFBLK):
+            what = "whiteout" if "whiteout" in (expected, found) else "device"
+            self._report(path, Change(what, expected, found))
+            return what == "device"
+        return True
+
+    def _compare_inode(self, path: bytes, name: bytes | int, node: Node, status: os.stat_result) -> None:
+        if status.st_mode & 0o7777 != node.mode and node.type != stat.S_IFLNK:
+            self._report(path, Change("mode", f"{node.mode:04o}", f"{status.st_mode & 0o7777:04o}"))
+        if status.st_uid != node.uid or status.st_gid != node.gid:
+            owners = f"{node.uid}:{node.gid}", f"{status.st_uid}:{status.st_gid}"
+            self._report(path, Change("owner", *owners))
+        if status.st_size != node.size and node.type == stat.S_IFREG:
+            self._report(path, Change("content", f"{node.size} bytes", f"{status.st_size} bytes"))
+        if node.mtime_ns is not None and status.st_mtime_ns != node.mtime_ns:
+            self._compare_times(path, node.mtime_ns, status.st_mtime_ns)
+        if self._unpacked_ns is not None and status.st_ctime_ns > self._unpacked_ns and path:
+            self._report(path, Change("ctime", "", _time(status.st_ctime_ns)))
+        for key in changed_attributes(
+            name, node.type, node.xattrs, opaque=node.opaque, inherited=self._inherits
+        ):
+            self._report(path, Change(f"xattr {_text(key)}"))
+
+    def _compare_times(self, path: bytes, expected_ns: int, found_ns: int) -> None:
+        cut = found_ns // 10**9 == _LAST_SHORT_TIME and expected_ns // 10**9 > _LAST_SHORT_TIME
+        if not cut:
+            self._report(path, Change("mtime", _time(expected_ns), _time(found_ns)))
+
+    def _compare_links(self, path: bytes, node: Node, status: os.stat_result) -> None:
+        """Names of one node must be names of one inode, and of no other node."""
+        first = self._inodes.setdefault(status.st_ino, node)
+        number = self._numbers.setdefault(id(node), status.st_ino)
+        if first is not node or number != status.st_ino:
+            self._report(path, Change("hard link"))
+
+
+def _kind(file_type: int, device: int) -> str:
+    if file_type == stat.S_IFCHR and device == 0:
+        return "whiteout"
+    kind = _TYPES.get(file_type, "unknown")
+    if file_type in (stat.S_IFCHR, stat.S_IFBLK):
+        return f"{kind} {os.major(device)}:{os.minor(device)}"
+    return kind
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+def _time(time_ns: int) -> str:
+    """Seconds since 1970 with nanoseconds."""
+    return f"{time_ns // 10**9}.{time_ns % 10**9:09d}"
