@@ -40,7 +40,7 @@ def candidates(*words: str) -> list[str]:
         (["help", "hi"], ["history"]),
         (["nonsense", ""], []),
         (["info", ""], []),
-        (["-D", "ver"], ["version"]),
+        (["-D", "vers"], ["version"]),
     ],
 )
 def test_words_and_flags(words: list[str], found: list[str]) -> None:

@@ -69,6 +69,7 @@ def _json(verification: Verification, findings: list[Finding]) -> dict[str, Any]
         "Images": verification.images,
         "Layers": verification.layers,
         "DamagedLayers": verification.damaged,
+        "Bytes": verification.size_bytes,
         "Notes": verification.notes,
         "Findings": [finding_json(finding) for finding in findings],
     }

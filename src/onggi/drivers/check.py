@@ -54,7 +54,7 @@ def check(request: dict[str, object], send: Send) -> dict[str, object]:
     """Do one part; ``request`` has ``part``, the paths ``diff`` and ``split``, and ``unpacked_ns``.
 
     The result has ``broken`` (why tar-split cannot be read, or an empty string) and the
-    part's own: ``diff_id``, or ``size``, ``header_size`` and ``shadowed`` (hex).
+    part's own: ``diff_id`` and ``bytes``, or ``size``, ``header_size`` and ``shadowed`` (hex).
     """
     report = _Report(send)
     root = os.open(str(request["diff"]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -106,7 +106,7 @@ def _check_content(split: Path, root: int, report: _Report) -> dict[str, object]
                 hasher.put(entry.payload)
             elif entry.size:
                 _hash_file(entry, files, hasher, report)
-    return {"diff_id": hasher.diff_id()}
+    return {"diff_id": hasher.diff_id(), "bytes": hasher.total_bytes}
 
 
 def _hash_file(entry: FileEntry, files: Files, hasher: _Hasher, report: _Report) -> None:
@@ -143,6 +143,7 @@ class _Hasher:
         self._hash = sha256()
         self._gathered: list[bytes] = []
         self._size = 0
+        self.total_bytes = 0
         self._queue: deque[bytes | None] = deque()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -158,6 +159,7 @@ class _Hasher:
         gathered = self._gathered
         self._enqueue(gathered[0] if len(gathered) == 1 else b"".join(gathered))
         gathered.clear()
+        self.total_bytes += self._size
         self._size = 0
 
     def _enqueue(self, batch: bytes | None) -> None:

@@ -93,7 +93,7 @@ class Verification:
     """Iterate it for findings; when it is through, the counts are whole.
 
     ``images`` and ``layers`` count what was checked, ``damaged`` the layers with findings,
-    ``notes`` tell what could not be checked and is no damage.
+    ``size_bytes`` what was hashed; ``notes`` tell what could not be checked and is no damage.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class Verification:
         self.images = len(self._ids)
         self.layers = 0
         self.damaged = 0
+        self.size_bytes = 0
         self.notes: list[str] = []
 
     def __iter__(self) -> Iterator[Finding]:
@@ -141,6 +142,7 @@ class Verification:
     def _count(self, placed: Placed, check: LayerCheck) -> Iterator[Finding]:
         self.layers += 1
         self.damaged += not check.sound
+        self.size_bytes += check.size_bytes
         if check.note:
             where = Finding(placed.image, "", placed.index, check.chain_id, check.cache_id).where
             self.notes.append(f"{where}: {check.note}")

@@ -71,13 +71,14 @@ class PathChanges:
 
 @record
 class LayerCheck:
-    """One layer, checked. ``note`` says what could not be; it is no damage."""
+    """One layer, checked. ``note`` says what could not be; it is no damage. ``size_bytes`` were hashed."""
 
     chain_id: ChainID
     cache_id: CacheID | None
     flaws: tuple[Flaw, ...]
     changes: tuple[PathChanges, ...]
     note: str = ""
+    size_bytes: int = 0
 
     @property
     def sound(self) -> bool:
@@ -256,7 +257,9 @@ def _judge(
     note = ""
     if shadowed and not fast:
         note = f"cannot be proved: its archive replaces {len(shadowed)} of its own files"
-    return LayerCheck(each.chain_id, read_cache_id(layers, each.chain_id), tuple(flaws), changes, note)
+    size_bytes = int(str(content.get("bytes", 0)))
+    cache_id = read_cache_id(layers, each.chain_id)
+    return LayerCheck(each.chain_id, cache_id, tuple(flaws), changes, note, size_bytes)
 
 
 def _listed(value: object) -> list[object]:

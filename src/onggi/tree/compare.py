@@ -71,8 +71,7 @@ class _Comparison:
         self._root_fd = root_fd
         self._report = report
         self._unpacked_ns = unpacked_ns
-        self._inodes: dict[int, Node] = {}
-        self._numbers: dict[int, int] = {}  # id of a node with several names → inode number
+        self._links: list[tuple[bytes, Node, int]] = []
         self._inherits = tree.has_default_acl
 
     def run(self) -> None:
@@ -99,6 +98,7 @@ class _Comparison:
                 below = path + b"/" + name if path else name
                 self._report(below, Change("missing", _kind(child.type, child.device)))
                 self._missing(below, child)
+        self._compare_links()
 
     def _missing(self, path: bytes, node: Node) -> None:
         """All that should be below a directory that is not there."""
@@ -114,7 +114,7 @@ class _Comparison:
             if node.type == stat.S_IFLNK and os.readlink(name) != node.target:
                 self._report(path, Change("link target", _text(node.target), _text(os.readlink(name))))
             if node.links > 1 or (status.st_nlink > 1 and node.children is None):
-                self._compare_links(path, node, status)
+                self._links.append((path, node, status.st_ino))
 
     def _same_kind(self, path: bytes, node: Node, status: os.stat_result) -> bool:
         file_type = stat.S_IFMT(status.st_mode)
@@ -151,12 +151,17 @@ class _Comparison:
         if not cut:
             self._report(path, Change("mtime", _time(expected_ns), _time(found_ns)))
 
-    def _compare_links(self, path: bytes, node: Node, status: os.stat_result) -> None:
-        """Names of one node must be names of one inode, and of no other node."""
-        first = self._inodes.setdefault(status.st_ino, node)
-        number = self._numbers.setdefault(id(node), status.st_ino)
-        if first is not node or number != status.st_ino:
-            self._report(path, Change("hard link"))
+    def _compare_links(self) -> None:
+        """Names of one node must be names of one inode, and of no other node's."""
+        nodes: dict[int, set[int]] = {}
+        inodes: dict[int, int] = {}  # id of a node → the inode that stands for it: that of its first name
+        for path, node, inode in self._links:
+            nodes.setdefault(inode, set()).add(id(node))
+            if path == node.first or id(node) not in inodes:
+                inodes[id(node)] = inode
+        for path, node, inode in self._links:
+            if len(nodes[inode]) > 1 or inodes[id(node)] != inode:
+                self._report(path, Change("hard link"))
 
 
 def _kind(file_type: int, device: int) -> str:

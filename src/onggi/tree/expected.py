@@ -58,12 +58,14 @@ class Node:
 
     ``xattrs`` are those of the archive, overlayfs's own left out; ``opaque`` stands for
     ``trusted.overlay.opaque``. ``member`` is the verbatim name of the member whose content
-    the node has, ``links`` the number of its names.
+    the node has, ``links`` the number of its names and ``first``
+    the path it was made under.
     """
 
     __slots__ = (
         "children",
         "device",
+        "first",
         "gid",
         "links",
         "member",
@@ -88,6 +90,7 @@ class Node:
         self.target = b""
         self.device = 0
         self.links = 1
+        self.first = b""
         self.member = b""
         self.opaque = False
         self.children: dict[bytes, Node] | None = {} if type == stat.S_IFDIR else None
@@ -235,6 +238,7 @@ class ExpectedTree:
         if old is not None:
             self._remove(children, name)
         node = children[name] = Node(type, parent, 0)
+        node.first = path
         node.size = member.size
         self.header_bytes += member.size
         if type == stat.S_IFREG:
