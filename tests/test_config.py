@@ -280,6 +280,7 @@ def test_every_setting_has_a_variable(load) -> None:
         "ONGGI_PARALLEL_RANGE_MIN_BYTES": "4096",
         "ONGGI_CERTS_DIRS": "/c,/d",
         "ONGGI_DOCKER_CONFIG_DIR": "/k",
+        "ONGGI_DOCKER_AUTH_CONFIG": "{}",
         "ONGGI_HTTP_PROXY": "http://h",
         "ONGGI_HTTPS_PROXY": "http://s",
         "ONGGI_NO_PROXY": "n",
@@ -306,6 +307,7 @@ def test_every_setting_has_a_variable(load) -> None:
         parallel_range_min_bytes=4096,
         certs_dirs=(Path("/c"), Path("/d")),
         docker_config_dir=Path("/k"),
+        docker_auth_config="{}",
         http_proxy="http://h",
         https_proxy="http://s",
         no_proxy="n",
@@ -346,6 +348,22 @@ def test_docker_s_own_variables(load) -> None:
     config = load(None, {"DOCKER_CONFIG": "/k", "DOCKER_DEFAULT_PLATFORM": "linux/s390x", "HOME": "/h"})
     assert str(config.docker_config_dir) == "/k"
     assert config.default_platform == "linux/s390x"
+
+
+def test_credentials_in_the_environment_do_not_show(load) -> None:
+    config = load(None, {"DOCKER_AUTH_CONFIG": '{"auths": {"a.example": {"auth": "dTpwYXNz"}}}'})
+    assert "dTpwYXNz" in config.docker_auth_config
+    assert "dTpwYXNz" not in repr(config)
+
+
+def test_without_root_certificates_lie_where_dockerd_without_root_has_them(load, monkeypatch) -> None:
+    both = ["/etc/onggi/certs.d", "/etc/docker/certs.d"]
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    home = load(None, {"HOME": "/home/o"})
+    assert [str(path) for path in home.certs_dirs] == ["/home/o/.config/docker/certs.d", *both]
+    named = load(None, {"HOME": "/home/o", "XDG_CONFIG_HOME": "/x"})
+    assert [str(path) for path in named.certs_dirs] == ["/x/docker/certs.d", *both]
+    assert load({"certs-dirs": ["/only"]}).certs_dirs == (Path("/only"),)
 
 
 def test_credentials_lie_in_the_home_directory(load) -> None:

@@ -34,6 +34,7 @@ __all__ = ["DEFAULT_CONFIG_FILE", "Config", "ConfigError", "insecure_registry", 
 
 DEFAULT_CONFIG_FILE = "/etc/onggi/daemon.json"
 _COMPAT = ("28", "20.10")
+_CERTS_DIRS = (Path("/etc/onggi/certs.d"), Path("/etc/docker/certs.d"))
 # What strconv.ParseBool takes, which reads dockerd's flags.
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
@@ -69,7 +70,9 @@ class Config:
     ``registry_mirrors`` are docker.io's, ``registries`` maps any registry's host to its own;
     each URL ends in one slash. ``insecure_registries`` are ``host[:port]`` or networks in
     CIDR notation; loopback is insecure without being listed. ``certs_dirs`` are searched in
-    order for ``<host[:port]>/``. ``default_platform`` is text as of ``--platform``.
+    order for ``<host[:port]>/`` (without root, ``~/.config/docker/certs.d`` comes first).
+    ``docker_auth_config`` is the text of a ``config.json`` whose ``auths`` win over the file's.
+    ``default_platform`` is text as of ``--platform``.
     """
 
     data_root: Path = Path("/var/lib/onggi")
@@ -86,8 +89,9 @@ class Config:
     limit_rate_bytes_per_s: int | None = None
     stall_timeout_s: float = 30.0
     parallel_range_min_bytes: int = 64 * 1024 * 1024
-    certs_dirs: tuple[Path, ...] = (Path("/etc/onggi/certs.d"), Path("/etc/docker/certs.d"))
+    certs_dirs: tuple[Path, ...] = _CERTS_DIRS
     docker_config_dir: Path = Path("/root/.docker")
+    docker_auth_config: str = field(default="", repr=False)
     http_proxy: str = ""
     https_proxy: str = ""
     no_proxy: str = ""
@@ -143,10 +147,10 @@ def _paths(value: object) -> tuple[Path, ...]:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    items = _items(value)
-    if not all(isinstance(item, str) for item in items):
+    texts = tuple(item for item in _items(value) if isinstance(item, str))
+    if len(texts) != len(_items(value)):
         raise ValueError("must be a list of strings")
-    return tuple(str(item) for item in items)
+    return texts
 
 
 def _boolean(value: object) -> bool:
@@ -307,6 +311,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[object], object]]] = {
     "parallel_range_min_bytes": ("parallel-range-min-bytes", _positive),
     "certs_dirs": ("certs-dirs", _paths),
     "docker_config_dir": ("", _path),
+    "docker_auth_config": ("", _text),
     "http_proxy": ("http-proxy", _text),
     "https_proxy": ("https-proxy", _text),
     "no_proxy": ("no-proxy", _text),
@@ -334,9 +339,12 @@ def _from_docker_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             settings[name] = value
     home = environ.get("HOME") or _home_of_user()
     settings["docker_config_dir"] = _path(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"))
-    if environ.get("DOCKER_DEFAULT_PLATFORM"):
-        settings["default_platform"] = environ["DOCKER_DEFAULT_PLATFORM"]
-    return settings
+    if os.geteuid() != 0:
+        # dockerd without root looks there, and there only; what the host's owner set up serves as well.
+        configs = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+        settings["certs_dirs"] = (_path(os.path.join(configs, "docker/certs.d")), *_CERTS_DIRS)
+    own = {"docker_auth_config": "DOCKER_AUTH_CONFIG", "default_platform": "DOCKER_DEFAULT_PLATFORM"}
+    return settings | {name: environ[key] for name, key in own.items() if environ.get(key)}
 
 
 def _home_of_user() -> str:
@@ -414,16 +422,11 @@ def _from_text(text: str, accept: Callable[[object], object]) -> object:
         return [item.strip() for item in text.split(",") if item.strip()]
     if accept is _boolean and text in (*_TRUE, *_FALSE):
         return text in _TRUE
+    numbers: dict[Any, Callable[[str], object]] = {_count: int, _positive: int, _seconds: float}
     try:
-        if accept in (_count, _positive):
-            return int(text)
-        if accept is _seconds:
-            return float(text)
-        if accept is _mirrors_by_registry:
-            return json.loads(text)
+        return json.loads(text) if accept is _mirrors_by_registry else numbers.get(accept, str)(text)
     except ValueError:
-        pass
-    return text
+        return text
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, Any]:

@@ -316,3 +316,51 @@ def test_a_helper_is_a_name_and_no_path(config, helpers, name):
     write(config, {"credsStore": name})
     with pytest.raises(CredentialError):
         config.get("a.example")
+
+
+# --- DOCKER_AUTH_CONFIG ---------------------------------------------------------------------
+
+
+def given(tmp_path, document: object) -> DockerConfig:
+    text = document if isinstance(document, str) else json.dumps(document)
+    return DockerConfig(tmp_path / "docker", text)
+
+
+def test_the_environment_wins_over_the_file(tmp_path):
+    config = given(tmp_path, {"auths": {"a.example": {"auth": "ZW52OnB3"}}})
+    write(config, {"auths": {"a.example": {"auth": "dTpw"}, "b.example": {"auth": "dTpw"}}})
+    assert config.get("a.example") == Credentials("env", "pw")
+    assert config.get("b.example") == Credentials("u", "p")
+    assert config.get("c.example") == ANONYMOUS
+
+
+def test_the_environment_wins_over_a_helper(tmp_path):
+    config = given(tmp_path, {"auths": {"https://a.example/v2/": {"auth": "ZW52OnB3"}}})
+    write(config, {"credsStore": "absent"})
+    assert config.get("a.example") == Credentials("env", "pw")
+    with pytest.raises(CredentialError):
+        config.get("b.example")
+
+
+def test_login_and_logout_change_the_file_only(tmp_path):
+    config = given(tmp_path, {"auths": {"a.example": {"auth": "ZW52OnB3"}}})
+    config.store("a.example", Credentials("u", "p"))
+    assert json.loads(config.path.read_text()) == {"auths": {"a.example": {"auth": "dTpw"}}}
+    assert config.get("a.example") == Credentials("env", "pw")
+    assert config.erase("a.example")
+    assert config.get("a.example") == Credentials("env", "pw")
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("{", "invalid JSON, line 1"),
+        ("[]", "not a JSON object"),
+        ('{"auths": {"a.example": {"auth": "secretpw"}}}', "Invalid auth configuration file"),
+    ],
+)
+def test_an_environment_that_is_not_dockers(tmp_path, text, reason):
+    with pytest.raises(CredentialError) as caught:
+        given(tmp_path, text).get("a.example")
+    assert str(caught.value) == f"read DOCKER_AUTH_CONFIG: {reason}"
+    assert caught.value.hint == "correct DOCKER_AUTH_CONFIG, or unset it"

@@ -124,7 +124,7 @@ def test_each_scheme_has_its_proxy():
 
 
 @pytest.mark.parametrize(
-    "text", ["socks5://proxy.example", "ftp://proxy.example", "http://", "http://h:x", "http://[::1"]
+    "text", ["socks4://proxy.example", "ftp://proxy.example", "http://", "http://h:x", "http://[::1"]
 )
 def test_a_proxy_that_cannot_be_used(text):
     with pytest.raises(ProxySettings) as caught:

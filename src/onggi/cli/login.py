@@ -54,10 +54,8 @@ def _login(session: Session, server: str | None, username: str, password: str) -
 
 def _with_known(session: Session, server: str | None) -> bool:
     """Try what is stored, as Docker does; False when there is nothing or it is no longer good."""
-    from onggi.registry.credentials import DockerConfig
-
-    known = DockerConfig(session.engine.config.docker_config_dir).get(server or _HUB)
-    if known is None or not known.username or not known.password:
+    known = session.engine.auth.stored(server)
+    if not known.username or not known.password:
         return False
     session.err.write(f"Authenticating with existing credentials... [Username: {known.username}]\n")
     session.err.write(_OTHER_ACCOUNT)

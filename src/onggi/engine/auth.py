@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from onggi.config import Config
 from onggi.registry.client import LoginResult, RegistryClient
-from onggi.registry.credentials import HUB_SERVER, DockerConfig
+from onggi.registry.credentials import HUB_SERVER, Credentials, DockerConfig
 
 __all__ = ["Auth"]
 
@@ -26,7 +26,11 @@ class Auth:
         """Forget the credentials; False when there were none."""
         return DockerConfig(self._config.docker_config_dir).erase(server or HUB_SERVER)
 
+    def stored(self, server: str | None = None) -> Credentials:
+        """What a registry would be shown; false when there is nothing. Raises CredentialError."""
+        config = DockerConfig(self._config.docker_config_dir, self._config.docker_auth_config)
+        return config.get(server or HUB_SERVER)
+
     def username(self, server: str | None = None) -> str | None:
         """The user a registry knows us as, by the stored credentials."""
-        credentials = DockerConfig(self._config.docker_config_dir).get(server or HUB_SERVER)
-        return credentials.username or None if credentials is not None else None
+        return self.stored(server).username or None

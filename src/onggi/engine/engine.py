@@ -120,4 +120,5 @@ class Engine:
         from onggi.registry.client import RegistryClient
         from onggi.registry.credentials import Keychain
 
-        return RegistryClient(self.config, Keychain(self.config.docker_config_dir))
+        keychain = Keychain(self.config.docker_config_dir, self.config.docker_auth_config)
+        return RegistryClient(self.config, keychain)

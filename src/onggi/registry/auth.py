@@ -22,6 +22,7 @@ from onggi.registry.credentials import ANONYMOUS, Credentials
 from onggi.registry.endpoints import Endpoint
 from onggi.registry.errors import BadCredentials, BrokenRegistry
 from onggi.registry.foreign import http_address, one_line
+from onggi.registry.network_errors import without_secrets
 from onggi.registry.response import Response
 from onggi.registry.transport import Transport
 
@@ -122,8 +123,11 @@ class Authorizer:
     ) -> _Token:
         realm = self._checked_realm(challenge["realm"], credentials)
         ask = self._refresh if credentials.identity_token else self._get
-        response = ask(realm, challenge["service"], scopes, credentials, cancel)
-        body = response.body()
+        method = "Post" if credentials.identity_token else "Get"
+        where = f'{method} "{without_secrets(realm, keep_query=True)}"'
+        with self._transport.limited(cancel, _TOKEN_TIMEOUT_S, where) as limited:
+            response = ask(realm, challenge["service"], scopes, credentials, limited)
+            body = response.body()
         if response.status != 200:
             raise token_failure(response, body, self._endpoint.host)
         return _parse_token(body)

@@ -45,6 +45,7 @@ __all__ = [
     "server_of",
 ]
 
+_VARIABLE = "DOCKER_AUTH_CONFIG"
 # A helper's way to say "this is an identity token".
 _TOKEN_USER = "<token>"  # noqa: S105
 _HUB_NAMES = (HUB_DOMAIN, "index.docker.io", "registry-1.docker.io")
@@ -88,56 +89,43 @@ def server_of(domain: str) -> str:
 
 
 class DockerConfig:
-    """``config.json`` in one directory."""
+    """``config.json`` in one directory; the servers of ``environment`` win over it when it is read.
 
-    def __init__(self, directory: Path) -> None:
+    ``environment`` is the value of DOCKER_AUTH_CONFIG: such a file's text, of which ``auths`` counts.
+    """
+
+    def __init__(self, directory: Path, environment: str = "") -> None:
         self.path = directory / "config.json"
+        self._environment = environment
 
     # --- reading --------------------------------------------------------------------------
 
     def get(self, server: str) -> Credentials:
         """What is stored for a server; false when nothing is. Raises CredentialError."""
+        given = _find(_mapping(self._given(), "auths"), server)
+        if given is not None:
+            return _decode(given, _VARIABLE, f"correct {_VARIABLE}, or unset it")
         document = self._read()
         helper = _helper_of(document, server)
         if helper is not None:
             return _from_helper(helper, server)
         entry = _find(_mapping(document, "auths"), server)
-        return ANONYMOUS if entry is None else self._decode(entry)
+        return ANONYMOUS if entry is None else _decode(entry, str(self.path), "log in again: onggi login")
 
-    def _decode(self, entry: dict[str, Any]) -> Credentials:
-        username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
-        if entry.get("auth"):
-            try:
-                pair = base64.b64decode(str(entry["auth"]), validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
-                pair = ""
-            username, colon, password = pair.partition(":")
-            if not colon or not username:
-                raise CredentialError(
-                    f"read {self.path}: Invalid auth configuration file", hint="log in again: onggi login"
-                )
-        return Credentials(
-            username,
-            password.strip("\0"),
-            str(entry.get("identitytoken") or ""),
-            str(entry.get("registrytoken") or ""),
-        )
+    def _given(self) -> dict[str, Any]:
+        """What the environment says, as a document."""
+        hint = f"correct {_VARIABLE}, or unset it"
+        return _parsed(self._environment.encode(), _VARIABLE, hint) if self._environment else {}
 
     def _read(self) -> dict[str, Any]:
         hint = "correct it, or move it away"
         try:
-            document = json.loads(self.path.read_bytes() or b"{}")
+            raw = self.path.read_bytes()
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise CredentialError(f"read {self.path}: {(error.strerror or '').lower()}", hint=hint) from error
-        except ValueError as error:
-            # Not the parser's text with its excerpt: it may show a secret.
-            where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "not UTF-8"
-            raise CredentialError(f"read {self.path}: invalid JSON, {where}", hint=hint) from None
-        if not isinstance(document, dict):
-            raise CredentialError(f"read {self.path}: not a JSON object", hint=hint)
-        return document
+        return _parsed(raw, str(self.path), hint)
 
     # --- writing --------------------------------------------------------------------------
 
@@ -219,6 +207,36 @@ class DockerConfig:
         )
 
 
+def _parsed(raw: bytes, where: str, hint: str) -> dict[str, Any]:
+    try:
+        document = json.loads(raw or b"{}")
+    except ValueError as error:
+        # Not the parser's text with its excerpt: it may show a secret.
+        place = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "not UTF-8"
+        raise CredentialError(f"read {where}: invalid JSON, {place}", hint=hint) from None
+    if not isinstance(document, dict):
+        raise CredentialError(f"read {where}: not a JSON object", hint=hint)
+    return document
+
+
+def _decode(entry: dict[str, Any], where: str, hint: str) -> Credentials:
+    username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
+    if entry.get("auth"):
+        try:
+            pair = base64.b64decode(str(entry["auth"]), validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            pair = ""
+        username, colon, password = pair.partition(":")
+        if not colon or not username:
+            raise CredentialError(f"read {where}: Invalid auth configuration file", hint=hint)
+    return Credentials(
+        username,
+        password.strip("\0"),
+        str(entry.get("identitytoken") or ""),
+        str(entry.get("registrytoken") or ""),
+    )
+
+
 _UNENCRYPTED = (
     "WARNING! Your credentials are stored unencrypted in '{}'.\n"
     "Configure a credential helper to remove this warning. See\n"
@@ -296,8 +314,8 @@ def _host_of(server: str) -> str:
 class Keychain:
     """Credentials by registry domain."""
 
-    def __init__(self, directory: Path) -> None:
-        self._config = DockerConfig(directory)
+    def __init__(self, directory: Path, environment: str = "") -> None:
+        self._config = DockerConfig(directory, environment)
 
     @property
     def path(self) -> Path:

@@ -24,13 +24,20 @@ from onggi.registry.errors import ProxySettings
 __all__ = ["Proxy", "proxy_for"]
 
 
+_SOCKS = ("socks5", "socks5h")
+# Where a proxy listens that names no port.
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+
+
 class Proxy:
     """A proxy's address, and its credentials apart (they belong into no error)."""
 
     def __init__(self, text: str) -> None:
         parts = _split(text)
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.socks = parts.scheme in _SOCKS
+        self.host, self.port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        port = self.port
         self.url = f"{parts.scheme}://{host}:{port}"
         self.credentials = ""
         if parts.username:
@@ -56,9 +63,10 @@ def _split(text: str) -> SplitResult:
         usable = False
     if not usable:
         raise ProxySettings("invalid proxy address", hint="it looks like http://proxy.example:3128")
-    if parts.scheme not in ("http", "https"):
+    if parts.scheme not in _PORTS:
         raise ProxySettings(
-            f"proxy scheme {parts.scheme!r} is not supported", hint="use an http:// or https:// proxy"
+            f"proxy scheme {parts.scheme!r} is not supported",
+            hint="use an http://, https:// or socks5:// proxy",
         )
     return parts
 

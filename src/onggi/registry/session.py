@@ -42,13 +42,14 @@ class Session:
             if self._pinged:
                 return
             url = f"{self.endpoint.url}/v2/"
-            response = self._transport.request(
-                "GET", url, {}, self.endpoint, cancel, timeout_s=_PING_TIMEOUT_S
-            )
-            # Whoever a redirect led to does not say where our credentials go.
-            if response.status == 401 and response.url == url:
-                self._auth.learn(response)
-            response.release()
+            with self._transport.limited(cancel, _PING_TIMEOUT_S, f'Get "{url}"') as limited:
+                response = self._transport.request(
+                    "GET", url, {}, self.endpoint, limited, timeout_s=_PING_TIMEOUT_S
+                )
+                # Whoever a redirect led to does not say where our credentials go.
+                if response.status == 401 and response.url == url:
+                    self._auth.learn(response)
+                response.release()
             self._pinged = True
             self.answered = response.status < 500 and response.status != 400
 

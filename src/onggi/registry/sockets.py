@@ -19,6 +19,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from onggi.cancel import CancelToken
 from onggi.registry.dial import dial
 from onggi.registry.errors import NetworkError, prefixed
+from onggi.registry.proxies import Proxy
+from onggi.registry.socks import connect_through
 
 __all__ = ["HttpPool", "HttpsPool", "Watch", "Watches"]
 
@@ -92,6 +94,7 @@ class _Watched:
     """Part of a connection: dials with the cancel token, and tells the watch."""
 
     watches: Watches
+    socks: Proxy | None
     timeout: Any
     port: int
     _dns_host: str
@@ -102,16 +105,27 @@ class _Watched:
         watch = self.watches.current
         timeout_s = self.timeout if isinstance(self.timeout, int | float) else CONNECT_TIMEOUT_S
         cancel = watch.cancel if watch is not None else CancelToken()
+        host, port = (self.socks.host, self.socks.port) if self.socks else (self._dns_host, self.port)
         try:
-            sock = dial(self._dns_host, self.port, timeout_s, cancel)
+            sock = dial(host, port, timeout_s, cancel)
         except NetworkError as error:
-            if getattr(self, "proxy", None) is not None:
+            if self.socks is not None or getattr(self, "proxy", None) is not None:
                 prefixed("proxyconnect tcp", error)
             raise
         self._served = 0
         if watch is not None:
             watch.follow(sock.fileno(), reused=False)
+        if self.socks is not None:
+            self._enter_tunnel(sock, self.socks, cancel)
         return sock
+
+    def _enter_tunnel(self, sock: socket.socket, proxy: Proxy, cancel: CancelToken) -> None:
+        try:
+            connect_through(sock, self._dns_host, self.port, proxy.credentials)
+        except BaseException:
+            sock.close()
+            cancel.check()
+            raise
 
     def request(self, *arguments: Any, **options: Any) -> None:
         watch = self.watches.current
@@ -134,13 +148,14 @@ class HttpPool(HTTPConnectionPool):
 
     ConnectionCls = _HttpConnection
 
-    def __init__(self, watches: Watches, *arguments: Any, **options: Any) -> None:
+    def __init__(self, watches: Watches, socks: Proxy | None, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._watches = watches
+        self._socks = socks
 
     def _new_conn(self) -> Any:
         connection: Any = super()._new_conn()
-        connection.watches = self._watches
+        connection.watches, connection.socks = self._watches, self._socks
         return connection
 
 
@@ -149,13 +164,14 @@ class HttpsPool(HTTPSConnectionPool):
 
     ConnectionCls = _HttpsConnection
 
-    def __init__(self, watches: Watches, *arguments: Any, **options: Any) -> None:
+    def __init__(self, watches: Watches, socks: Proxy | None, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._watches = watches
+        self._socks = socks
 
     def _new_conn(self) -> Any:
         connection: Any = super()._new_conn()
-        connection.watches = self._watches
+        connection.watches, connection.socks = self._watches, self._socks
         return connection
 
     def _validate_conn(self, conn: Any) -> None:

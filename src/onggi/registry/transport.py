@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,9 +22,9 @@ from urllib3.response import BaseHTTPResponse
 
 from onggi.cancel import CancelToken
 from onggi.config import Config
-from onggi.errors import OnggiError
+from onggi.errors import Cancelled, OnggiError
 from onggi.registry.endpoints import Endpoint, is_insecure
-from onggi.registry.errors import BrokenRegistry, prefixed
+from onggi.registry.errors import BrokenRegistry, NetworkError, prefixed
 from onggi.registry.foreign import next_address
 from onggi.registry.network_errors import translate, without_secrets
 from onggi.registry.proxies import Proxy, proxy_for
@@ -78,6 +79,32 @@ class Transport:
             pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
             pool.clear()
+
+    @contextmanager
+    def limited(self, cancel: CancelToken, timeout_s: float, where: str) -> Iterator[CancelToken]:
+        """A token for one whole exchange, body included: a server that drips does not go on for ever.
+
+        The limit is ``timeout_s``, or the stall timeout where that is shorter. Raises NetworkError
+        naming ``where`` when it is over.
+        """
+        limit_s = min(timeout_s, self._config.stall_timeout_s)
+        own = CancelToken()
+        forget = cancel.on_cancel(own.cancel)
+        remaining_s = cancel.remaining_s()
+        timer = threading.Timer(limit_s if remaining_s is None else min(limit_s, remaining_s), own.cancel)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield own
+        except Cancelled:
+            cancel.check()
+            raise NetworkError(
+                f"{where}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+                hint=f"no whole answer in {limit_s:g} s: the server or the network stalls; try again",
+            ) from None
+        finally:
+            timer.cancel()
+            forget()
 
     def request(
         self,
@@ -151,6 +178,10 @@ class Transport:
             watch = Watch(cancel)
             try:
                 raw = self._exchange(pool, watch, call)
+                if cancel.cancelled:
+                    # The connection was shut down, which http.client takes for the end of the headers.
+                    raw.close()
+                    cancel.check()
                 return Response(raw, call.url, call.where, watch, call.stall_s, go_prefix=go_prefix)
             except (HTTPError, OSError) as error:
                 watch.end()
@@ -204,14 +235,15 @@ class Transport:
         options: dict[str, Any] = {"maxsize": _POOL_SIZE}
         if scheme == "https":
             options["ssl_context"] = self._tls.context(host, endpoint)
-        if proxy is None:
+        socks = proxy if proxy is not None and proxy.socks else None
+        if proxy is None or socks is not None:
             pool = urllib3.PoolManager(**options)
         else:
             headers = urllib3.make_headers(proxy_basic_auth=proxy.credentials) if proxy.credentials else None
             pool = urllib3.ProxyManager(proxy.url, proxy_headers=headers, **options)
         pool.pool_classes_by_scheme = {
-            "http": functools.partial(HttpPool, self._watches),  # type: ignore[dict-item]
-            "https": functools.partial(HttpsPool, self._watches),  # type: ignore[dict-item]
+            "http": functools.partial(HttpPool, self._watches, socks),  # type: ignore[dict-item]
+            "https": functools.partial(HttpsPool, self._watches, socks),  # type: ignore[dict-item]
         }
         return pool
 
