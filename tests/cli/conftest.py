@@ -12,7 +12,7 @@ import pytest
 from onggi.hub.layout import OCILayout
 from onggi.hub.server import serving
 from tests.peers.fixtures import Onggi
-from tests.peers.images import Layout, member, tar
+from tests.peers.images import Layout, member, odd_layers, tar
 
 BIG_BYTES = 3_000_000
 
@@ -68,3 +68,20 @@ def web(tmp_path_factory, shop: str) -> Onggi:
     onggi = _onggi(tmp_path_factory.mktemp("web"), shop)
     onggi.run("pull", "-q", "-a", "web")
     return onggi
+
+
+@pytest.fixture(scope="session")
+def insides(tmp_path_factory) -> Iterator[Onggi]:
+    """A root with library/odd (two layers with everything) and library/wide (one with many files)."""
+    directory = tmp_path_factory.mktemp("insides")
+    layout = Layout(directory / "layout")
+    layout.image("library/odd:latest", odd_layers())
+    many = [member(f"many/file{n:05d}", b"") for n in range(20_000)]
+    layout.image("library/wide:latest", [tar([*many, member("big", bytes(40_000_000))])])
+    with serving(OCILayout(layout.directory)) as url:
+        config = directory / "daemon.json"
+        config.write_text(json.dumps({"registry-mirrors": [url]}))
+        made = Onggi(directory / "root", config)
+        made.run("pull", "-q", "odd")
+        made.run("pull", "-q", "wide")
+        yield made

@@ -23,6 +23,11 @@ _NO_BLOB = "unknown (it was not pulled)"
 def run(session: Session) -> int:
     """Show the layers of an image, top layer first."""
     image = session.engine.images.get(session.arguments[0])
+    if session.flag("wasted"):
+        from onggi.cli.wasted import show_waste
+
+        show_waste(session, image)
+        return 0
     layers = list(reversed(image.layers))
     short = not session.flag("no-trunc")
     format = session.flag("format")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from onggi.cli.command import Arity, Command, Group, Program
 from onggi.cli.flags import Flag
+from onggi.cli.table_contents import contents_commands
 
 __all__ = ["program"]
 
@@ -78,6 +79,7 @@ _GLOBAL = (
 
 _GROUPS = (
     Group("image", "Manage images"),
+    Group("layer", "Look into layers"),
     Group("remote", "Look at a registry without pulling"),
     Group("system", "Manage the data root"),
 )
@@ -260,12 +262,17 @@ def _inside_commands() -> tuple[Command, ...]:
             run="layers:run",
             arity=_ONE,
             completes="image",
-            flags=(_list_format(), _json(), _no_trunc()),
+            flags=(
+                _list_format(),
+                _json(),
+                _no_trunc(),
+                Flag("wasted", "bool", "Show what each layer adds, changes, removes and wastes"),
+            ),
         ),
         Command(
             "explain",
             usage="[OPTIONS] ID-OR-PATH [ID-OR-PATH...]",
-            short="Say what an id, a digest, a name or a path in the data root is",
+            short="Say what an id, a name, a path or IMAGE:/PATH is",
             run="explain:run",
             arity=_SOME,
             completes="image",
@@ -459,14 +466,14 @@ def program() -> Program:
     return Program(
         _GLOBAL,
         _GROUPS,
-        (*_image_commands(), *_inside_commands(), *_system_commands()),
+        (*_image_commands(), *_inside_commands(), *contents_commands(), *_system_commands()),
         (
             (
                 "Common Commands",
                 ("pull", "images", "history", "inspect", "tag", "rmi", "login", "logout", "version", "info"),
             ),
             ("Look Inside", ("layers", "explain", "verify", "doctor", "events")),
-            ("Management Commands", ("image", "remote", "system")),
+            ("Management Commands", ("image", "layer", "remote", "system")),
             ("Shell", ("completion", "help")),
         ),
     )

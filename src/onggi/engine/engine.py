@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onggi.engine.events import Events
     from onggi.engine.explain import Explanation
     from onggi.engine.images import Images
+    from onggi.engine.layer import StoredLayer
     from onggi.engine.mounts import Mounts
     from onggi.engine.remote import Remote
     from onggi.engine.system import System
@@ -96,6 +97,15 @@ class Engine:
         from onggi.engine.auth import Auth
 
         return Auth(self.config, lambda: self._client)
+
+    def layer(self, name: str, number: int | None = None, *, whole_stack: bool = False) -> StoredLayer:
+        """A layer by any of its ids, a prefix of one, or as ``IMAGE#N``.
+
+        ``whole_stack``: what lies below it matters. Raises LayerNotFound, AmbiguousLayer.
+        """
+        from onggi.engine.layer import find_layer
+
+        return find_layer(self._core, name, number, whole_stack=whole_stack)
 
     def explain(self, text: str) -> Explanation:
         """What an id, a prefix of one, a name or a path in the data root is. Raises NotFound, Ambiguous."""

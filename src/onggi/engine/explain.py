@@ -80,6 +80,11 @@ def explain(core: Core, text: str) -> Explanation:
 
 def explain_all(core: Core, text: str) -> list[Explanation]:
     """Everything ``text`` can mean, most telling first; a base layer is a diffID and a chainID."""
+    image, mark, inside = text.partition(":/")
+    if image and mark:
+        from onggi.engine.explain_path import explain_image_path
+
+        return [explain_image_path(core, image, f"/{inside}")]
     search = _Search(core)
     if "/" in text and (path := _inside(core, text)) is not None:
         return search.path(path)

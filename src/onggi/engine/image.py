@@ -17,9 +17,14 @@ from onggi.store.distribution import BlobSource
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterator
+    from typing import Any, BinaryIO
 
+    from onggi.archive.tar import Member
+    from onggi.engine.contents import ImageContents, ImageEntry
+    from onggi.engine.layer import StoredLayer
     from onggi.engine.mounts import MountedImage
+    from onggi.tree.differences import Change
 
 __all__ = ["MISSING", "HistoryRow", "Image", "Layer"]
 
@@ -59,6 +64,27 @@ class Layer:
     def blobs(self) -> tuple[BlobSource, ...]:
         """Where it came from: blob digest and repository."""
         return self.core.distribution.sources(self.diff_id)
+
+    @property
+    def stored(self) -> StoredLayer:
+        """The same layer without its image: what it holds and changes."""
+        from onggi.engine.layer import StoredLayer
+        from onggi.store.layerdb import LayerRecord
+
+        record = LayerRecord(self.chain_id, self.diff_id, self.parent, self.cache_id, self.size)
+        return StoredLayer(self.core, record, self.chain_id.short)
+
+    def files(self, path: str | bytes = b"") -> Iterator[Member]:
+        """The members of its archive, in the archive's order, those at ``path`` and below it."""
+        return self.stored.files(path)
+
+    def read(self, path: str | bytes) -> Iterator[bytes]:
+        """The content of one of its files, in verified pieces."""
+        return self.stored.read(path)
+
+    def diff(self) -> Iterator[Change]:
+        """What it changes in the layers below it: A, C and D as in ``docker diff``."""
+        return self.stored.diff()
 
     @property
     def shared_with(self) -> list[Image]:
@@ -231,3 +257,24 @@ class Image:
         from onggi.engine.mounts import MountedImage
 
         return MountedImage(self._core, self, None if target is None else Path(target))
+
+    # --- what is inside -------------------------------------------------------------------
+
+    @property
+    def contents(self) -> ImageContents:
+        """Its layers as one tree, read without a container or a mount."""
+        from onggi.engine.contents import ImageContents
+
+        return ImageContents(self._core, self.config, (self.tags or [self.id.short])[0])
+
+    def open(self, path: str | bytes) -> BinaryIO:
+        """A file of the image, links followed inside it; the caller closes it."""
+        return self.contents.open(path)
+
+    def walk(self, path: str | bytes = b"/") -> Iterator[ImageEntry]:
+        """The entry at ``path`` and everything below it."""
+        return self.contents.walk(path)
+
+    def copy_out(self, path: str | bytes, target: str | Path, *, archive: bool = False) -> int:
+        """Copy a file or directory to the host by the rules of ``docker cp``; gives the bytes copied."""
+        return self.contents.copy_out(path, str(target), archive=archive)
