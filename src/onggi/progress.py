@@ -25,6 +25,7 @@ class LayerStatus(Enum):
     VERIFYING = "Verifying Checksum"
     DOWNLOADED = "Download complete"
     EXTRACTING = "Extracting"
+    LOADING = "Loading layer"
     COMPLETE = "Pull complete"
     EXISTS = "Already exists"
 

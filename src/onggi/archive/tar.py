@@ -55,7 +55,7 @@ from onggi.archive.tar_pax import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "DEVICE_BLOCK",
@@ -155,6 +155,19 @@ class TarReader:
                 piece = self._read_piece(end - offset)
                 yield offset, piece
                 offset += len(piece)
+
+    def skip_content(self, skip: Callable[[int], None]) -> None:
+        """Pass over the current content without reading it; ``skip`` moves the source on by so many bytes.
+
+        Not with an observer, which must see every byte.
+        """
+        here = min(self._remaining, len(self._chunk) - self._position)
+        beyond = self._remaining - here
+        self._position += here
+        self._remaining = 0
+        if beyond:
+            skip(beyond)
+            self._passed += beyond
 
     def _read_expanded(self, member: Member) -> Iterator[bytes | memoryview]:
         position = 0

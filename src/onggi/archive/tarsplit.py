@@ -74,6 +74,8 @@ COPY_PIECE = 1 << 20
 GZIP_HEADER = bytes.fromhex("1f8b08000000000000ff")
 """What Go's gzip writer begins with: no name, no time, an unknown system."""
 
+_SEGMENT_START = b'{"type":2,"payload":"'
+_FILE_SIZE = re.compile(rb'"size":([0-9]+),"payload":"')
 _PLAIN_NAME = re.compile(rb"[ !#-%'-;=?-\[\]-~]+")
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
@@ -327,6 +329,22 @@ class TarSplitReader:
             number += 1
             if line != b"\n":
                 yield _parse_line(line, number)
+
+    def archive_size(self) -> int:
+        """Bytes of the archive that the (unread) entries describe; no content is decoded."""
+        return sum(_entry_size(line) for line in iter(lambda: self._source.readline(LINE_LIMIT), b""))
+
+
+def _entry_size(line: bytes) -> int:
+    """Bytes of the archive that one line stands for; what is not written as usual is parsed."""
+    if line.startswith(_SEGMENT_START) and (end := line.find(b'"', len(_SEGMENT_START))) > 0:
+        return (end - len(_SEGMENT_START)) // 4 * 3 - line.count(b"=", end - 2, end)
+    if (match := _FILE_SIZE.search(line)) is not None:
+        return int(match[1])
+    if line == b"\n":
+        return 0
+    entry = _parse_line(line, 0)
+    return len(entry.payload) if isinstance(entry, Segment) else entry.size
 
 
 def _parse_line(line: bytes, number: int) -> Segment | FileEntry:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from onggi.cli.command import Arity, Command, Group, Program
 from onggi.cli.flags import Flag
 from onggi.cli.table_contents import contents_commands
+from onggi.cli.table_archives import archive_commands
 
 __all__ = ["program"]
 
@@ -144,6 +145,7 @@ def _image_commands() -> tuple[Command, ...]:
 
 def _image_changes() -> tuple[Command, ...]:
     return (
+        *archive_commands(),
         _pull(),
         Command(
             "image prune",
@@ -208,15 +210,19 @@ def _pull() -> Command:
             Flag("max-concurrent-downloads", "int", "Layers to download at once (default 3)"),
             Flag("plan", "bool", "Show what a pull would fetch and need; fetch nothing"),
             Flag("platform", "string", "Set platform if server is multi-platform capable"),
-            Flag(
-                "progress",
-                "string",
-                "Set type of progress output (auto, tty, plain, json)",
-                default="auto",
-                choices=("auto", "tty", "plain", "json"),
-            ),
+            _progress(),
             _quiet("Suppress verbose output"),
         ),
+    )
+
+
+def _progress() -> Flag:
+    return Flag(
+        "progress",
+        "string",
+        "Set type of progress output (auto, tty, plain, json)",
+        default="auto",
+        choices=("auto", "tty", "plain", "json"),
     )
 
 
@@ -470,7 +476,20 @@ def program() -> Program:
         (
             (
                 "Common Commands",
-                ("pull", "images", "history", "inspect", "tag", "rmi", "login", "logout", "version", "info"),
+                (
+                    "pull",
+                    "images",
+                    "history",
+                    "inspect",
+                    "tag",
+                    "rmi",
+                    "save",
+                    "load",
+                    "login",
+                    "logout",
+                    "version",
+                    "info",
+                ),
             ),
             ("Look Inside", ("layers", "explain", "verify", "doctor", "events")),
             ("Management Commands", ("image", "layer", "remote", "system")),

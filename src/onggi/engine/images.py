@@ -21,11 +21,15 @@ from onggi.progress import Message, ProgressSink, discard
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
     from onggi.drivers.workers import Workers
     from onggi.engine.operation import PullOperation
     from onggi.engine.removal import PruneReport, Removed
     from onggi.engine.verification import Verification
     from onggi.registry.client import RegistryClient
+    from onggi.transfer.load import Loaded
     from onggi.transfer.plan import PullPlan
     from onggi.transfer.pull import Puller, PullOptions
 
@@ -225,6 +229,54 @@ class Images:
 
         self._core.driver.check_host()
         return Verification(self._core, self._workers(), names, all=all, fast=fast, cancel=cancel)
+
+    # --- archives -------------------------------------------------------------------------
+
+    def save(
+        self,
+        names: str | Sequence[str],
+        out: Path | BinaryIO,
+        *,
+        format: str = "docker",
+        compression: str = "",
+        platform: str | None = None,
+        cancel: CancelToken | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Write images, with their names, into one archive.
+
+        ``out`` is a path (written beside and renamed when whole) or a binary file. ``format``
+        is ``docker`` (which of its layouts, ``compat`` decides) or ``oci``; ``compression``
+        (``gzip``, ``zstd``) is for the layers of an OCI layout. A name without a tag stands
+        for all tags of the repository, an id for an image without a name. Raises NotFound,
+        LayerChanged (nothing stays at a path then), EmptyExport.
+        """
+        from onggi.engine.saving import save
+        from onggi.transfer.save import SaveOptions
+
+        options = SaveOptions(format, compression, self._core.config.compat)
+        wanted = [names] if isinstance(names, str) else names
+        save(self._core, wanted, out, options, platform, cancel or CancelToken(timeout_s))
+
+    def load(
+        self,
+        source: Path | BinaryIO,
+        *,
+        platform: str | None = None,
+        progress: ProgressSink = discard,
+        cancel: CancelToken | None = None,
+        timeout_s: float | None = None,
+    ) -> Loaded:
+        """Load the images of a docker archive or an OCI layout.
+
+        ``source`` is a file (compressed or not), a directory with an OCI layout, or a binary
+        file. Everything is checked, and either all images are loaded or none. Raises
+        DataLoss for an archive that is not what it says, InvalidArgument for no archive.
+        """
+        self._workers().warm_up()
+        from onggi.engine.loading import load
+
+        return load(self._core, self._workers(), source, platform, progress, cancel or CancelToken(timeout_s))
 
     # --- naming and removing --------------------------------------------------------------
 

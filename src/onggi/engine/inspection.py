@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from onggi.engine.core import Core
+from onggi.oci.container_config import complete_config
 from onggi.oci.timestamps import ZERO_TIME, normalise
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -20,34 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect_image"]
 
-# Docker's container.Config in declaration order: name, value when absent, left out when empty.
-_CONFIG_1_41: tuple[tuple[str, Any, bool], ...] = (
-    ("Hostname", "", False),
-    ("Domainname", "", False),
-    ("User", "", False),
-    ("AttachStdin", False, False),
-    ("AttachStdout", False, False),
-    ("AttachStderr", False, False),
-    ("ExposedPorts", None, True),
-    ("Tty", False, False),
-    ("OpenStdin", False, False),
-    ("StdinOnce", False, False),
-    ("Env", None, False),
-    ("Cmd", None, False),
-    ("Healthcheck", None, True),
-    ("ArgsEscaped", None, True),
-    ("Image", "", False),
-    ("Volumes", None, False),
-    ("WorkingDir", "", False),
-    ("Entrypoint", None, False),
-    ("NetworkDisabled", None, True),
-    ("MacAddress", None, True),
-    ("OnBuild", None, False),
-    ("Labels", None, False),
-    ("StopSignal", None, True),
-    ("StopTimeout", None, True),
-    ("Shell", None, True),
-)
 # The OCI image config with Docker's extensions, all left out when empty.
 _CONFIG_1_50 = (
     "User",
@@ -83,7 +56,7 @@ def inspect_image(core: Core, image: Image) -> dict[str, Any]:
         result["Created"] = created or ZERO_TIME
     if old:
         result["Container"] = document.get("container") or ""
-        result["ContainerConfig"] = _config_1_41(document.get("container_config") or {})
+        result["ContainerConfig"] = complete_config(document.get("container_config") or {})
     result["DockerVersion"] = config.docker_version
     result["Author"] = config.author
     result["Config"] = _image_config(config.document.get("config"), old=old)
@@ -123,18 +96,8 @@ def _image_config(config: object, *, old: bool) -> dict[str, Any] | None:
     if not isinstance(config, Mapping):
         return None
     if old:
-        return _config_1_41(config)
+        return complete_config(config)
     return {key: _sorted(config[key]) for key in _CONFIG_1_50 if config.get(key)}
-
-
-def _config_1_41(config: Mapping[str, Any]) -> dict[str, Any]:
-    result = {}
-    for key, absent, omit in _CONFIG_1_41:
-        value = config.get(key)
-        if omit and not value:
-            continue
-        result[key] = absent if value is None else _sorted(value)
-    return result
 
 
 def _sorted(value: Any) -> Any:

@@ -14,7 +14,7 @@ from onggi.layers.store import LayerStore
 from onggi.oci.digest import ChainID, DiffID
 from onggi.store.layerdb import TAR_SPLIT, CorruptLayer
 
-__all__ = ["LayerChanged", "layer_tar"]
+__all__ = ["LayerChanged", "layer_tar", "layer_tar_size"]
 
 # Bytes gathered before a piece is handed on: enough that hashing and deflating run without the GIL.
 _PIECE_BYTES = 256 * 1024
@@ -60,6 +60,16 @@ def layer_tar(layers: LayerStore, chain: ChainID) -> Iterator[bytes]:
         raise LayerChanged(record.diff_id)
     if last:
         yield last
+
+
+def layer_tar_size(layers: LayerStore, chain: ChainID) -> int:
+    """Bytes of :func:`layer_tar`, without reading the layer's files. Raises CorruptLayer, InvalidTarSplit."""
+    from onggi.archive.tarsplit import read_gzip
+
+    if layers.get(chain) is None:
+        raise CorruptLayer(layers.db.path(chain), "it does not exist")
+    with read_gzip(layers.db.path(chain) / TAR_SPLIT) as entries:
+        return entries.archive_size()
 
 
 def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -124,6 +124,12 @@ class ImageDB:
         except InvalidArgument:
             return None
 
+    def set_parent(self, image_id: ImageID, parent: ImageID) -> None:
+        """Note the image that ``image_id`` was built on."""
+        directory = self._metadata / image_id.hex
+        make_directory(directory, 0o700)
+        write_file(directory / "parent", parent.encode(), 0o600)
+
     def children(self, image_id: ImageID) -> list[ImageID]:
         """Images whose ``parent`` file names this one."""
         try:

@@ -150,6 +150,7 @@ def sweep_temporary_files(layout: Layout) -> None:
         layout.root,
         layout.mounts,
         layout.own / "removing",
+        layout.own,
     ):
         try:
             names = os.listdir(directory)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from onggi.cancel import CancelToken
 from onggi.drivers.workers import Workers
-from onggi.errors import Cancelled, DataLoss
+from onggi.errors import Cancelled, DataLoss, OnggiError
 from onggi.layers.staging import StagedLayer, Unpacked, Unpacking, WorkerDied
 from onggi.layers.store import LayerStore, ReadyLayer
 from onggi.oci.descriptor import Descriptor
@@ -67,9 +67,13 @@ class Wanted:
 
 @dataclass(slots=True)
 class Download:
-    """One blob on its way, and the unpackers that follow its file."""
+    """One blob on its way, and the unpackers that follow its file.
+
+    ``start``: bytes of the file before the blob, for one that lies inside an archive.
+    """
 
     descriptor: Descriptor
+    start: int = 0
     path: Path | None = None
     frontier_bytes: int = 0
     complete: bool = False
@@ -207,13 +211,15 @@ class _Unpacker:
         if self.staged is None:
             self.staged = self._pull.layers.stage(self.wanted.chain_id, self.wanted.depth)
         repeated = self.download.followers[0] is not self
-        return self.staged.unpack(self._pull.workers, blob, self._report, repeated=repeated)
+        return self.staged.unpack(
+            self._pull.workers, blob, self._report, start=self.download.start, repeated=repeated
+        )
 
     def _report(self, consumed_bytes: int) -> None:
         if self.download.complete:
             descriptor = self.download.descriptor
             self._pull.reporter.layer(
-                descriptor.digest.short, LayerStatus.EXTRACTING, consumed_bytes, descriptor.size
+                descriptor.digest.short, self._pull.unpacking, consumed_bytes, descriptor.size
             )
 
 
@@ -230,6 +236,10 @@ def _open_blob(partial: Path, final: Path) -> int:
 Fetch = Callable[[Download, CancelToken], None]
 
 
+def _config_mismatch(wanted: Wanted, found: DiffID) -> OnggiError:
+    return ConfigMismatch(f"layer {wanted.depth} unpacks to {found}, not {wanted.diff_id}")
+
+
 class LayerPull:
     """Brings the missing layers of one image into the store; used once."""
 
@@ -243,15 +253,19 @@ class LayerPull:
         cancel: CancelToken,
         max_downloads: int,
         max_unpacks: int,
+        unpacking: LayerStatus = LayerStatus.EXTRACTING,
+        mismatch: Callable[[Wanted, DiffID], OnggiError] = _config_mismatch,
     ) -> None:
         self.layers = layers
         self.workers = workers
         self.reporter = reporter
         self.final_path = final_path
+        self.unpacking = unpacking
         self.stop = CancelToken(cancel.remaining_s())
         self.slots = threading.BoundedSemaphore(max_unpacks)
         self._cancel = cancel
         self._max_downloads = max_downloads
+        self._mismatch = mismatch
         self._unpackers: list[_Unpacker] = []
 
     def run(
@@ -339,9 +353,14 @@ class LayerPull:
                 if not group:
                     raise unpacker.error
                 break
-            _check_diff_id(unpacker)
+            self._check_diff_id(unpacker)
             group.append(unpacker)
         return group
+
+    def _check_diff_id(self, unpacker: _Unpacker) -> None:
+        unpacked, wanted = unpacker.unpacked, unpacker.wanted
+        if unpacked is not None and unpacked.diff_id != wanted.diff_id:
+            raise self._mismatch(wanted, unpacked.diff_id)
 
     def _first_cause(self, error: BaseException) -> BaseException:
         """The error that started it all, rather than a cancellation that followed from it."""
@@ -365,12 +384,6 @@ class LayerPull:
         for unpacker in self._unpackers:
             if unpacker.staged is not None:
                 unpacker.staged.discard()
-
-
-def _check_diff_id(unpacker: _Unpacker) -> None:
-    unpacked, wanted = unpacker.unpacked, unpacker.wanted
-    if unpacked is not None and unpacked.diff_id != wanted.diff_id:
-        raise ConfigMismatch(f"layer {wanted.depth} unpacks to {unpacked.diff_id}, not {wanted.diff_id}")
 
 
 def _ready(unpacker: _Unpacker) -> ReadyLayer:

@@ -22,8 +22,8 @@ from onggi.layers.store import LayerStore
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest, ImageID
 from onggi.oci.image_config import ImageConfig
-from onggi.oci.manifest import Index, Manifest, parse_manifest
-from onggi.oci.platform import NoMatchingPlatform, Platform, choose, select
+from onggi.oci.manifest import Manifest, parse_manifest
+from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
 from onggi.progress import LayerStatus, ProgressSink
 from onggi.registry.client import RegistryClient, Repository
@@ -32,6 +32,7 @@ from onggi.store.imagedb import ImageDB
 from onggi.store.locks import LockDirectory, want_lock
 from onggi.store.tags import DigestTaken, TagStore
 from onggi.transfer.layers import ConfigMismatch, Download, LayerPull, Need, Wanted
+from onggi.transfer.platform_search import PlatformSearch
 from onggi.transfer.reporter import Reporter
 
 __all__ = ["ForeignOperatingSystem", "PullOptions", "Pulled", "Puller", "ReservedName", "Selected"]
@@ -40,9 +41,6 @@ __all__ = ["ForeignOperatingSystem", "PullOptions", "Pulled", "Puller", "Reserve
 _MAX_CONFIG_BYTES = 8 * 1024 * 1024
 # Workers that may unpack at once: one a core, and one more to fill the waits for the disk.
 _UNPACKS_PER_CORE = 1
-# Indexes within indexes, and documents looked at below one reference: a registry could go on for ever.
-_NESTED_INDEXES = 4
-_MOST_CANDIDATES = 32
 
 
 class ReservedName(Forbidden):
@@ -91,47 +89,6 @@ class Pulled:
     newer: bool
 
 
-@dataclass(slots=True)
-class _PlatformSearch:
-    """The way from an index to the manifest of a platform (docker-engine §2.6)."""
-
-    repository: Repository
-    wanted: Platform | None
-    compat: str
-    cancel: CancelToken
-    fetched: int = 0
-
-    def manifest(self, document: Manifest | Index, depth: int = 0) -> Manifest:
-        """``document`` itself, or the best below it. Raises NoMatchingPlatform, ConfigMismatch.
-
-        A nested index may fit by its own platform and have nothing for it: Docker 28 then tries
-        the next best entry, 20.10 does not.
-        """
-        if isinstance(document, Manifest):
-            return document
-        if depth == _NESTED_INDEXES:
-            raise ConfigMismatch(f"indexes are nested deeper than {_NESTED_INDEXES}")
-        missing: NoMatchingPlatform | None = None
-        for descriptor in self._candidates(document):
-            try:
-                return self.manifest(self._fetch(descriptor), depth + 1)
-            except NoMatchingPlatform as error:
-                missing = missing or error
-        assert missing is not None
-        raise missing
-
-    def _candidates(self, index: Index) -> Sequence[Descriptor]:
-        best = choose(index.manifests, self.wanted, self.compat)
-        return [best] if self.compat == "20.10" else select(index.manifests, self.wanted, self.compat)
-
-    def _fetch(self, descriptor: Descriptor) -> Manifest | Index:
-        if self.fetched == _MOST_CANDIDATES:
-            raise ConfigMismatch(f"{_MOST_CANDIDATES} of its nested indexes have nothing for the platform")
-        self.fetched += 1
-        raw, media_type = self.repository.manifest(descriptor, self.cancel)
-        return parse_manifest(raw, media_type)
-
-
 @dataclass(frozen=True, slots=True)
 class Puller:
     """Everything a pull needs; stateless, so any number of pulls may run at once."""
@@ -176,7 +133,7 @@ class Puller:
     ) -> Selected:
         """Follow indexes down to the manifest of the wanted platform."""
         document = parse_manifest(raw, media_type)
-        search = _PlatformSearch(repository, options.platform, self.config.compat, cancel)
+        search = PlatformSearch(repository, options.platform, self.config.compat, cancel)
         return Selected(reference, document.digest, search.manifest(document))
 
     # --- the image ------------------------------------------------------------------------

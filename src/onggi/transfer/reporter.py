@@ -11,7 +11,7 @@ __all__ = ["Reporter"]
 
 # Seconds between two reports of one layer's bytes; Docker's own limit.
 _INTERVAL_S = 0.1
-_COUNTING = frozenset({LayerStatus.DOWNLOADING, LayerStatus.EXTRACTING})
+_COUNTING = frozenset({LayerStatus.DOWNLOADING, LayerStatus.EXTRACTING, LayerStatus.LOADING})
 
 
 class Reporter:

@@ -1,0 +1,196 @@
+"""``engine.images.save``: from names to an archive in a file or a stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from onggi.cancel import CancelToken
+from onggi.engine.core import Core
+from onggi.engine.names import ImageNotFound, find_image, ids_with_prefix
+from onggi.errors import FailedPrecondition, InvalidArgument, NotFound
+from onggi.oci.digest import Digest, ImageID
+from onggi.oci.platform import Platform
+from onggi.oci.reference import Reference, parse_any
+from onggi.store.atomic import sync_directory, translate_os_error
+from onggi.transfer.archive_layouts import SavedImage
+from onggi.transfer.save import SaveOptions, write_images
+
+__all__ = ["InvalidOutputPath", "PlatformMismatch", "UnknownReference", "save"]
+
+
+class UnknownReference(NotFound):
+    """No image has this name and tag; Docker's words."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("reference does not exist", hint=f"{name} is no image here; see 'onggi images'")
+        self.name = name
+
+
+class PlatformMismatch(NotFound):
+    """The image is for another platform than the one asked for; Docker's words."""
+
+    def __init__(self, name: str, found: Platform, wanted: Platform) -> None:
+        super().__init__(
+            f"image with reference {name} was found but its platform ({found}) does not match the specified "
+            f"platform ({wanted})",
+            hint=f"pull it for that platform first: onggi pull --platform {wanted} {name}",
+        )
+
+
+class InvalidOutputPath(InvalidArgument):
+    """The archive cannot be written there; Docker's words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"failed to save image: {reason}", hint="name a file in a directory that exists")
+
+
+def save(
+    core: Core,
+    names: Sequence[str],
+    out: Path | BinaryIO,
+    options: SaveOptions,
+    platform: str | None,
+    cancel: CancelToken,
+) -> None:
+    """Write the images to ``out``; a path is written beside and renamed when whole."""
+    options.check()
+    if not names:
+        raise InvalidArgument("save: no image is named", hint="name at least one image")
+    with _kept(core) as leases:
+        images = _resolve(core, names, platform, leases)
+        if isinstance(out, Path):
+            with _whole_file(out) as file:
+                write_images(core.layers, images, file, options, cancel)
+        else:
+            with _named_errors("the output"):
+                write_images(core.layers, images, out, options, cancel)
+        if leases is not None:
+            for image in images:
+                image_id = image.config.id
+                core.emit("save", image_id, {**image.config.labels, "name": image_id})
+
+
+@contextmanager
+def _kept(core: Core) -> Iterator[ExitStack | None]:
+    """The right to hold leases; None on a root that only can be read, or that a live dockerd owns."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(core.writing())
+        except FailedPrecondition:
+            yield None
+            return
+        yield stack.enter_context(ExitStack())
+
+
+# --- which images -----------------------------------------------------------------------------
+
+
+def _resolve(
+    core: Core, names: Sequence[str], platform: str | None, leases: ExitStack | None
+) -> list[SavedImage]:
+    wanted: dict[ImageID, dict[str, Reference]] = {}
+    for name in names:
+        for image_id, reference in _meant(core, name):
+            _check_platform(core, name, image_id, platform)
+            references = wanted.setdefault(image_id, {})
+            if reference is not None and reference.digest is None:
+                references.setdefault(str(reference), reference)
+    return [_kept_image(core, image_id, list(names.values()), leases) for image_id, names in wanted.items()]
+
+
+def _meant(core: Core, name: str) -> list[tuple[ImageID, Reference | None]]:
+    """What a name stands for: an id, one tag, or every tag of a repository."""
+    parsed = parse_any(name, core.config.compat)
+    if isinstance(parsed, Digest):
+        return [(find_image(core, name), None)]
+    if parsed.familiar_name == "sha256":
+        return [(_by_prefix(core, name), None)]
+    names = core.tags.snapshot()
+    if not parsed.is_name_only:
+        found = names.find(parsed)
+        if found is None:
+            raise UnknownReference(name)
+        return [(found, parsed)]
+    all_tags = sorted(
+        ((reference, image_id) for reference, image_id in names.items() if reference.name == parsed.name),
+        key=lambda item: str(item[0]),
+    )
+    if not all_tags:
+        return [(_by_prefix(core, name), None)]
+    return [(image_id, reference) for reference, image_id in all_tags]
+
+
+def _by_prefix(core: Core, name: str) -> ImageID:
+    matches = ids_with_prefix(core, name)
+    if len(matches) != 1:
+        raise ImageNotFound(name)
+    return matches[0]
+
+
+def _check_platform(core: Core, name: str, image_id: ImageID, platform: str | None) -> None:
+    if platform is None:
+        return
+    config, wanted = core.images.get(image_id), Platform.parse(platform)
+    found = Platform(config.os or "linux", config.architecture, config.variant)
+    if found.normalised() != wanted.normalised():
+        raise PlatformMismatch(name, found, wanted)
+
+
+def _kept_image(
+    core: Core, image_id: ImageID, references: list[Reference], leases: ExitStack | None
+) -> SavedImage:
+    """The image, its layers kept from removal."""
+    config = core.images.get(image_id)
+    if leases is not None:
+        for chain in config.chain_ids:
+            leases.enter_context(core.layers.lease(chain))
+    return SavedImage(config, tuple(references), core.images.parent(image_id))
+
+
+# --- the file ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file that appears at ``path`` when it is whole; devices and pipes are written as they are."""
+    if path.is_dir():
+        raise InvalidOutputPath("cannot write to a directory")
+    if not path.parent.is_dir():
+        raise InvalidOutputPath(f"invalid output path: stat {path.parent}: no such file or directory")
+    with _named_errors(str(path)):
+        if path.exists() and not path.is_file():
+            with open(path, "wb") as stream:
+                yield stream
+            return
+        temporary = path.with_name(f".tmp-{path.name}{os.urandom(4).hex()}")
+        with _temporary(temporary) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.rename(temporary, path)
+        sync_directory(path.parent)
+
+
+@contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    """A full disk under the output is not one under the data root."""
+    try:
+        yield
+    except OSError as error:
+        raise translate_os_error(error, name) or error from error
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[BinaryIO]:
+    """A new file that is deleted if the block fails; mode 0600, as Docker's."""
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+    try:
+        with file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
