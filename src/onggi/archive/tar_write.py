@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from posixpath import join
 
-from onggi.archive.tar_format import BLOCK, EXTENDED_HEADER, Member
+from onggi.archive.tar_format import BLOCK, EXTENDED_HEADER, Member, clean_path
 
 __all__ = ["END_OF_ARCHIVE", "format_header", "padding"]
 
@@ -72,7 +72,7 @@ def _records(member: Member, mtime_s: int) -> dict[bytes, bytes]:
 def _extended(name: bytes, records: dict[bytes, bytes]) -> bytes:
     data = b"".join(_record(key, value) for key, value in sorted(records.items()))
     directory, _, base = name.rpartition(b"/")
-    shown = _ascii(join(directory, b"PaxHeaders.0", base))[:_NAME_SIZE].rstrip(b"/")
+    shown = _ascii(clean_path(join(directory, b"PaxHeaders.0", base)))[:_NAME_SIZE].rstrip(b"/")
     header = _sealed(
         _pack(
             shown,

@@ -476,21 +476,9 @@ def program() -> Program:
         (
             (
                 "Common Commands",
-                (
-                    "pull",
-                    "images",
-                    "history",
-                    "inspect",
-                    "tag",
-                    "rmi",
-                    "save",
-                    "load",
-                    "login",
-                    "logout",
-                    "version",
-                    "info",
-                ),
+                ("pull", "images", "history", "inspect", "tag", "rmi", "login", "logout", "version", "info"),
             ),
+            ("Archives", ("load", "save")),
             ("Look Inside", ("layers", "explain", "verify", "doctor", "events")),
             ("Management Commands", ("image", "layer", "remote", "system")),
             ("Shell", ("completion", "help")),

@@ -16,6 +16,7 @@ from onggi.oci.digest import Digest, ImageID
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference, parse_any
 from onggi.store.atomic import sync_directory, translate_os_error
+from onggi.store.dataroot import claim
 from onggi.transfer.archive_layouts import SavedImage
 from onggi.transfer.save import SaveOptions, write_images
 
@@ -78,12 +79,22 @@ def save(
 def _kept(core: Core) -> Iterator[ExitStack | None]:
     """The right to hold leases; None on a root that only can be read, or that a live dockerd owns."""
     with ExitStack() as stack:
-        try:
-            stack.enter_context(core.writing())
-        except FailedPrecondition:
+        if not _may_write(core):
             yield None
             return
+        stack.enter_context(core.writing())
         yield stack.enter_context(ExitStack())
+
+
+def _may_write(core: Core) -> bool:
+    try:
+        core.driver.check_host()
+        with claim(core.layout.root):
+            return True
+    except FileNotFoundError:
+        return True
+    except FailedPrecondition:
+        return False
 
 
 # --- which images -----------------------------------------------------------------------------
