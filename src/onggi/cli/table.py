@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from onggi.cli.command import Arity, Command, Group, Program
 from onggi.cli.flags import Flag
-from onggi.cli.table_contents import contents_commands
 from onggi.cli.table_archives import archive_commands
+from onggi.cli.table_contents import contents_commands
 
 __all__ = ["program"]
 
