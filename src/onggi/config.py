@@ -71,6 +71,7 @@ class Config:
     each URL ends in one slash. ``insecure_registries`` are ``host[:port]`` or networks in
     CIDR notation; loopback is insecure without being listed. ``certs_dirs`` are searched in
     order for ``<host[:port]>/`` (without root, ``~/.config/docker/certs.d`` comes first).
+    ``partial_max_age_s``: how long a received, unused blob waits for the next pull.
     ``docker_auth_config`` is the text of a ``config.json`` whose ``auths`` win over the file's.
     ``default_platform`` is text as of ``--platform``.
     """
@@ -89,6 +90,7 @@ class Config:
     limit_rate_bytes_per_s: int | None = None
     stall_timeout_s: float = 30.0
     parallel_range_min_bytes: int = 64 * 1024 * 1024
+    partial_max_age_s: float = 7 * 86400.0
     certs_dirs: tuple[Path, ...] = _CERTS_DIRS
     docker_config_dir: Path = Path("/root/.docker")
     docker_auth_config: str = field(default="", repr=False)
@@ -309,6 +311,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[object], object]]] = {
     "limit_rate_bytes_per_s": ("limit-rate", _count),
     "stall_timeout_s": ("stall-timeout", _seconds),
     "parallel_range_min_bytes": ("parallel-range-min-bytes", _positive),
+    "partial_max_age_s": ("partial-max-age", _seconds),
     "certs_dirs": ("certs-dirs", _paths),
     "docker_config_dir": ("", _path),
     "docker_auth_config": ("", _text),

@@ -1,7 +1,8 @@
 import os
 import stat
+import subprocess
 
-from onggi.tree.size import tree_size
+from onggi.tree.size import disk_usage, tree_size
 
 
 def size(path):
@@ -38,3 +39,17 @@ def test_holes_count_and_links_to_links_once(tmp_path):
     os.symlink("target", tmp_path / "a")
     os.link(tmp_path / "a", tmp_path / "b", follow_symlinks=False)
     assert size(tmp_path) == (1 << 40) + 6
+
+
+def test_blocks_as_du_counts_them(tmp_path):
+    """Directories, hard links once, holes not at all; files and names that are not there."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/full").write_bytes(os.urandom(10_000))
+    os.link(tmp_path / "a/full", tmp_path / "a/b/again")
+    with open(tmp_path / "a/holes", "wb") as file:
+        file.truncate(10_000_000)
+    os.symlink("/usr", tmp_path / "a/link")
+    for path in (tmp_path, tmp_path / "a/full", tmp_path / "a/link"):
+        du = subprocess.run(["du", "-s", "-B1", path], capture_output=True, text=True, check=True)
+        assert disk_usage(path) == int(du.stdout.split()[0])
+    assert disk_usage(tmp_path / "nothing") == 0

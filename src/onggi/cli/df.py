@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from onggi.cli.images import ImageRow, image_listing, rows_of
 from onggi.cli.listing import Listing
 from onggi.cli.session import Session
-from onggi.cli.units import human_size
+from onggi.cli.units import human_size, rfc3339
 
 if TYPE_CHECKING:
     from onggi.engine.system import DiskUsage
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _COLUMNS = ("Type", "TotalCount", "Active", "Size", "Reclaimable")
-_VERBOSE = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
+_VERBOSE = (
+    *("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers"),
+    "LastUsed",
+)
 
 
 def run(session: Session) -> int:
     """A summary, or (``-v``) image by image."""
-    usage = session.engine.system.df()
+    usage = session.engine.system.df(disk=session.flag("verbose"))
     if session.flag("json"):
         session.write_json(_json(usage))
     elif session.flag("verbose"):
@@ -69,7 +72,8 @@ def _verbose(usage: DiskUsage, format: str) -> str:
     rows = _rows(usage)
     if format in ("", "table"):
         table = listing.render(rows, "", _VERBOSE)
-        return f"Images space usage:\n\n{table}\nReceived blobs: {human_size(usage.blobs_size)}\n"
+        blobs = f"Received blobs: {human_size(usage.blobs_size)}\n"
+        return f"Images space usage:\n\n{table}\n{_disk_text(usage)}{blobs}"
     from onggi.cli.gofmt import Record, go_json
     from onggi.cli.template import compile_template
 
@@ -77,6 +81,17 @@ def _verbose(usage: DiskUsage, format: str) -> str:
     if format == "json":
         return go_json(record, html=True) + "\n"
     return compile_template(format)(record) + "\n"
+
+
+def _disk_text(usage: DiskUsage) -> str:
+    """``Layers on disk: 9kB = 4kB shared + 5kB exclusive``: what du counts over their directories."""
+    disk = usage.disk
+    if disk is None:
+        return ""
+    parts = [f"{human_size(disk.shared)} shared", f"{human_size(disk.exclusive)} exclusive"]
+    if disk.unused:
+        parts.append(f"{human_size(disk.unused)} unused (onggi gc)")
+    return f"Layers on disk: {human_size(disk.total)} = {' + '.join(parts)}\n"
 
 
 def _rows(usage: DiskUsage) -> list[ImageRow]:
@@ -91,7 +106,15 @@ def _rows(usage: DiskUsage) -> list[ImageRow]:
 
 
 def _json(usage: DiskUsage) -> dict[str, Any]:
+    disk = usage.disk
+    on_disk = disk and {
+        "Total": disk.total,
+        "Shared": disk.shared,
+        "Exclusive": disk.exclusive,
+        "Unused": disk.unused,
+    }
     return {
+        **({"LayersOnDisk": on_disk} if on_disk else {}),
         "LayersSize": usage.layers_size,
         "BlobsSize": usage.blobs_size,
         "Reclaimable": usage.reclaimable,
@@ -103,6 +126,8 @@ def _json(usage: DiskUsage) -> dict[str, Any]:
                 "SharedSize": each.shared_size,
                 "UniqueSize": each.unique_size,
                 "Containers": each.containers,
+                "LastUsed": rfc3339(each.image.last_used),
+                **({"SharedDisk": each.shared_disk, "UniqueDisk": each.unique_disk} if disk else {}),
             }
             for each in usage.images
         ],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onggi.cli.listing import Listing
 from onggi.cli.session import Session
-from onggi.cli.units import ago, go_time, human_size, short_id, table_size
+from onggi.cli.units import ago, go_time, human_size, rfc3339, short_id, table_size
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -113,8 +113,11 @@ def image_listing(*, short: bool) -> Listing:
             "VirtualSize": ("SIZE", lambda row: human_size(row.image.size)),
             "SharedSize": ("SHARED SIZE", lambda row: size(row.shared_size)),
             "UniqueSize": ("UNIQUE SIZE", lambda row: size(row.unique_size)),
+            "LastUsed": ("LAST USED", lambda row: ago(row.image.last_used)),
+            "Pinned": ("PINNED", lambda row: str(row.image.pinned).lower()),
         },
         _COLUMNS,
+        hidden=("LastUsed", "Pinned"),
     )
 
 
@@ -128,4 +131,6 @@ def image_json(image: Image) -> dict[str, Any]:
         "Created": image.created,
         "Size": image.size,
         "Labels": dict(image.labels),
+        "LastUsed": rfc3339(image.last_used),
+        "Pinned": image.pinned,
     }

@@ -103,6 +103,7 @@ def _listing(short: bool) -> Listing:
             "Metadata": ("METADATA", lambda layer: str(layer.metadata_path)),
             "CreatedBy": ("CREATED BY", lambda layer: _created_by(layer, short)),
             "CreatedSince": ("CREATED", _created_since),
+            "LastUsed": ("LAST USED", lambda layer: ago(layer.last_used)),
             "SharedWith": ("SHARED WITH", lambda layer: ", ".join(_sharers(layer))),
         },
         _COLUMNS,

@@ -6,7 +6,7 @@ has, and how it is computed. Only fields that the output needs are computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from onggi.cli.columns import align, table
 
@@ -26,20 +26,23 @@ class Listing:
     """``fields`` maps a name to its column header and its text for an item.
 
     ``default`` names the fields of the table shown without ``--format``; ``type_name`` is
-    the Go type that errors about unknown fields name.
+    the Go type that errors about unknown fields name. ``hidden`` fields are ours: templates
+    can ask for them, Docker's JSON does not show them.
     """
 
-    __slots__ = ("default", "fields", "type_name")
+    __slots__ = ("default", "fields", "hidden", "type_name")
 
     def __init__(
         self,
         type_name: str,
         fields: Mapping[str, tuple[str, Callable[[Any], str]]],
         default: Sequence[str],
+        hidden: Collection[str] = (),
     ) -> None:
         self.type_name = type_name
         self.fields = fields
         self.default = default
+        self.hidden = hidden
 
     def render(self, items: Iterable[Any], format: str = "", default: Sequence[str] | None = None) -> str:
         """Text for ``items``: the default table, ``json``, ``table TEMPLATE`` or ``TEMPLATE``.
@@ -66,8 +69,10 @@ class Listing:
         """The item as templates see it."""
         from onggi.cli.gofmt import Record
 
-        names = sorted(self.fields)
-        return Record(self.type_name, names, lambda name: self.fields[name][1](item), html=True)
+        names = sorted(name for name in self.fields if name not in self.hidden)
+        return Record(
+            self.type_name, names, lambda name: self.fields[name][1](item), hidden=self.hidden, html=True
+        )
 
     def _template(self, items: Iterable[Any], format: str) -> str:
         from onggi.cli.template import compile_template

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from onggi.cli.command import PROGRAM, Command, Group, Program
+from onggi.cli.command import PROGRAM, Arity, Command, Group, Program
 from onggi.cli.flags import Flag, FlagError, HelpRequested, parse_flags
 from onggi.cli.output import Output
 from onggi.cli.session import Failure, Session, Terminated
@@ -136,7 +136,7 @@ def _command(program: Program, globals: dict[str, Any], words: list[str], out: O
         return _show_command(command, path, out)
     except FlagError as error:
         _usage(str(error), command.usage_line(path), f"{PROGRAM} {path}")
-    _check_arity(command, path, len(arguments))
+    check_arity(command, path, len(arguments))
     return _run(Session(program, command, path, arguments, values, _settings(globals, values), out, err))
 
 
@@ -183,8 +183,9 @@ def _usage(reason: str, usage: str, caller: str) -> NoReturn:
     raise Failure(f"{reason}\n\nUsage:  {usage}\n\nRun '{caller} --help' for more information", _USAGE)
 
 
-def _check_arity(command: Command, path: str, count: int) -> None:
-    complaint = command.arity.complaint(count)
+def check_arity(command: Command, path: str, count: int, arity: Arity | None = None) -> None:
+    """Docker's complaint about the number of arguments; ``arity`` where a flag changes it. Raises Failure."""
+    complaint = (arity or command.arity).complaint(count)
     if complaint:
         caller = f"{PROGRAM} {path}"
         raise Failure(

@@ -10,52 +10,21 @@ from onggi.cli.command import Arity, Command, Group, Program
 from onggi.cli.flags import Flag
 from onggi.cli.table_archives import archive_commands
 from onggi.cli.table_contents import contents_commands
+from onggi.cli.table_flags import AT_MOST_ONE as _AT_MOST_ONE
+from onggi.cli.table_flags import FORMAT_LIST as _FORMAT_LIST
+from onggi.cli.table_flags import FORMAT_ONE as _FORMAT_ONE
+from onggi.cli.table_flags import NONE as _NONE
+from onggi.cli.table_flags import ONE as _ONE
+from onggi.cli.table_flags import SOME as _SOME
+from onggi.cli.table_flags import filter_flag as _filter
+from onggi.cli.table_flags import json_flag as _json
+from onggi.cli.table_flags import list_format as _list_format
+from onggi.cli.table_flags import no_trunc as _no_trunc
+from onggi.cli.table_flags import one_format as _one_format
+from onggi.cli.table_flags import quiet as _quiet
+from onggi.cli.table_upkeep import upkeep_commands
 
 __all__ = ["program"]
-
-_REFER = (
-    "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with "
-    "templates"
-)
-_FORMAT_LIST = (
-    "Format output using a custom template:\n"
-    "'table':            Print output in table format with column headers (default)\n"
-    "'table TEMPLATE':   Print output in table format using the given Go template\n"
-    "'json':             Print in JSON format\n"
-    "'TEMPLATE':         Print output using the given Go template.\n"
-) + _REFER
-_FORMAT_ONE = (
-    "Format output using a custom template:\n"
-    "'json':             Print in JSON format\n"
-    "'TEMPLATE':         Print output using the given Go template.\n"
-) + _REFER
-_NONE, _ONE, _TWO = Arity(0, 0), Arity(1, 1), Arity(2, 2)
-_AT_MOST_ONE, _SOME = Arity(0, 1), Arity(1, None)
-
-
-def _list_format() -> Flag:
-    return Flag("format", "string", _FORMAT_LIST)
-
-
-def _one_format() -> Flag:
-    return Flag("format", "string", _FORMAT_ONE, short="f")
-
-
-def _json(what: str = "Print exact values as one JSON document: full IDs, bytes, RFC 3339 times") -> Flag:
-    return Flag("json", "bool", what)
-
-
-def _no_trunc() -> Flag:
-    return Flag("no-trunc", "bool", "Don't truncate output")
-
-
-def _quiet(what: str = "Only show image IDs") -> Flag:
-    return Flag("quiet", "bool", what, short="q")
-
-
-def _filter(what: str = "Filter output based on conditions provided", short: str = "f") -> Flag:
-    return Flag("filter", "filter", what, short=short)
-
 
 _GLOBAL = (
     Flag(
@@ -174,15 +143,6 @@ def _image_changes() -> tuple[Command, ...]:
                 _json("Print what was removed as JSON"),
                 Flag("no-prune", "bool", "Do not delete untagged parents"),
             ),
-        ),
-        Command(
-            "image tag",
-            "tag",
-            usage="SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
-            short="Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
-            run="tag:run",
-            arity=_TWO,
-            completes="image",
         ),
     )
 
@@ -472,7 +432,13 @@ def program() -> Program:
     return Program(
         _GLOBAL,
         _GROUPS,
-        (*_image_commands(), *_inside_commands(), *contents_commands(), *_system_commands()),
+        (
+            *_image_commands(),
+            *_inside_commands(),
+            *contents_commands(),
+            *_system_commands(),
+            *upkeep_commands(),
+        ),
         (
             (
                 "Common Commands",
@@ -480,6 +446,7 @@ def program() -> Program:
             ),
             ("Archives", ("load", "save")),
             ("Look Inside", ("layers", "explain", "verify", "doctor", "events")),
+            ("Keep in Order", ("gc",)),
             ("Management Commands", ("image", "layer", "remote", "system")),
             ("Shell", ("completion", "help")),
         ),

@@ -37,6 +37,7 @@ from onggi.store.atomic import (
     sync_directory,
     write_file,
 )
+from onggi.store.layerdb import is_cache_id
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ class Overlay2:
 
     def remove(self, cache_id: CacheID) -> None:
         """Delete a layer's directory and short name; what is gone already is no error."""
-        if not re.fullmatch(r"[0-9a-f]{64}(-init)?", cache_id):
+        if not is_cache_id(cache_id.removesuffix("-init")):
             raise InvalidArgument(f"remove layer: {cache_id!r} is no cache-id")
         link = (read_optional(self.path(cache_id) / "link") or b"").decode("ascii", "replace").strip()
         if _LINK.fullmatch(link):

@@ -13,6 +13,7 @@ from time import time_ns
 from onggi.config import Config
 from onggi.drivers.overlay2 import Overlay2
 from onggi.engine.containers import known_containers
+from onggi.errors import OnggiError
 from onggi.layers.store import LayerStore
 from onggi.oci.digest import ImageID
 from onggi.record import record
@@ -30,6 +31,9 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from onggi.content.blobs import BlobStore
     from onggi.layers.driver import StorageDriver
+    from onggi.store.last_use import LastUse
+    from onggi.store.pins import Pins
+    from onggi.store.trash import Trash
 
 __all__ = ["Core"]
 
@@ -64,12 +68,33 @@ class Core:
             driver=driver,
             locks=locks,
             images=images,
-            tags=TagStore(layout.repositories, locks),
+            tags=TagStore(layout.repositories, locks, layout.tag_journal),
             layers=LayerStore(layout, driver, images, compat=config.compat),
             distribution=DistributionDB(layout.distribution, locks),
             journal=Journal(layout.events, locks),
             intents=RemovalIntents(layout.own / "removing"),
         )
+
+    @property
+    def last_use(self) -> LastUse:
+        """When images and layers were used."""
+        from onggi.store.last_use import LastUse
+
+        return LastUse(self.layout.last_use)
+
+    @property
+    def pins(self) -> Pins:
+        """Images that no prune takes."""
+        from onggi.store.pins import Pins
+
+        return Pins(self.layout.pins)
+
+    @property
+    def trash(self) -> Trash:
+        """Where what goes is deleted."""
+        from onggi.store.trash import Trash
+
+        return Trash(self.layout.trash)
 
     @property
     def blobs(self) -> BlobStore:
@@ -115,7 +140,7 @@ class Core:
 
     def recover(self) -> int:
         """Finish or undo what killed processes left; returns how many things were cleared."""
-        return self.layers.recover() + self._finish_removals() + self._discard_blobs()
+        return self.layers.recover() + self._finish_removals() + self._discard_blobs() + self.trash.empty()
 
     def _finish_removals(self) -> int:
         finished = 0
@@ -126,6 +151,7 @@ class Core:
             if not self._is_wanted(image_id):
                 self.images.remove(image_id)
                 self.layers.release(chains)
+                self.forget(image_id)
             self.intents.settle(image_id)
             lease.release(remove=image_id not in self.images)
             finished += 1
@@ -156,6 +182,19 @@ class Core:
     def emit(self, action: str, id: str, attributes: Mapping[str, str] | None = None) -> None:
         """Write an image event to the journal."""
         self.journal.append(Event("image", action, id, attributes or {}, time_ns()))
+
+    def used(self, image_id: ImageID) -> None:
+        """Note that an image and its layers are used now; one that is gone meanwhile is no error."""
+        try:
+            chains = self.images.get(image_id).chain_ids
+        except OnggiError:
+            return
+        self.last_use.note([image_id, *chains])
+
+    def forget(self, image_id: ImageID) -> None:
+        """An image is gone: so are its pin and its last use."""
+        self.pins.remove(image_id)
+        self.last_use.forget(image_id)
 
     def size(self, image_id: ImageID) -> int:
         """Σ of the image's layer sizes, in bytes; layers that cannot be read count nothing."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from onggi.engine.auth import Auth
     from onggi.engine.events import Events
     from onggi.engine.explain import Explanation
+    from onggi.engine.gc import GcReport
     from onggi.engine.images import Images
     from onggi.engine.layer import StoredLayer
     from onggi.engine.mounts import Mounts
@@ -89,7 +90,7 @@ class Engine:
         """Information, disk usage, health."""
         from onggi.engine.system import System
 
-        return System(self._core, lambda: self.auth)
+        return System(self._core, lambda: self.auth, lambda: self.images)
 
     @cached_property
     def auth(self) -> Auth:
@@ -106,6 +107,16 @@ class Engine:
         from onggi.engine.layer import find_layer
 
         return find_layer(self._core, name, number, whole_stack=whole_stack)
+
+    def gc(self, *, explain: bool = False, dry_run: bool = False) -> GcReport:
+        """Remove what nothing refers to; never an image, never what a process uses.
+
+        ``explain``: report what stays too, and why. ``dry_run``: change nothing. Raises
+        NeedsRoot, DataRootOwned.
+        """
+        from onggi.engine.gc import collect
+
+        return collect(self._core, explain=explain, dry_run=dry_run)
 
     def explain(self, text: str) -> Explanation:
         """What an id, a prefix of one, a name or a path in the data root is. Raises NotFound, Ambiguous."""

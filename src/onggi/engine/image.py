@@ -87,6 +87,11 @@ class Layer:
         return self.stored.diff()
 
     @property
+    def last_used(self) -> float | None:
+        """Seconds since 1970 when an image was last used through it; None when that is not on record."""
+        return self.core.last_use.of(self.chain_id)
+
+    @property
     def shared_with(self) -> list[Image]:
         """Other images that stand on this very layer (same chain)."""
         return [
@@ -178,6 +183,22 @@ class Image:
     def last_tagged(self) -> str | None:
         """RFC 3339 time of the last tag operation; pulls do not count."""
         return self._core.images.last_updated(self.id)
+
+    @property
+    def last_used(self) -> float:
+        """Seconds since 1970 of its last pull, mount, save or push; else when it came here."""
+        noted = self._core.last_use.of(self.id)
+        if noted is not None:
+            return noted
+        try:
+            return self._core.images.path(self.id).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    @property
+    def pinned(self) -> bool:
+        """True when no prune may take it."""
+        return self.id in self._core.pins
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

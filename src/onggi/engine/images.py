@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from onggi.engine.removal import PruneReport, Removed
     from onggi.engine.verification import Verification
     from onggi.registry.client import RegistryClient
+    from onggi.store.tag_journal import TagChange
     from onggi.transfer.load import Loaded
     from onggi.transfer.plan import PullPlan
     from onggi.transfer.pull import Puller, PullOptions
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     # Inside the class, ``list`` is a verb.
     ImageList = list[Image]
     RemovedList = list[Removed]
+    TagHistory = list[TagChange]
 
 __all__ = ["DigestTag", "Images"]
 
@@ -144,6 +146,7 @@ class Images:
             pulled = [self._puller.pull(parsed.with_tag(tag), options, progress, token) for tag in tags]
             newer = any(item.newer for item in pulled)
             for item in pulled:
+                self._core.used(item.image_id)
                 self._core.emit("pull", item.reference.familiar, {"name": parsed.familiar_name})
         progress(Message(_status(newer, parsed)))
         return [self.get(item.image_id) for item in pulled]
@@ -180,6 +183,7 @@ class Images:
         with self._core.writing():
             pulled = self._puller.pull(reference, options, progress, token)
             attributes = {"name": reference.familiar_name}
+            self._core.used(pulled.image_id)
             self._core.emit("pull", reference.familiar, attributes)
         progress(Message(_status(pulled.newer, _stored_name(shown))))
         return pulled.image_id
@@ -290,10 +294,35 @@ class Images:
             image_id = find_image(self._core, source)
             with self._core.locks.acquire(f"image-{image_id.hex}", exclusive=False):
                 self._core.images.get(image_id)
-                with self._core.tags.transaction() as names:
+                with self._core.tags.transaction("tag") as names:
                     names.set(reference, image_id)
                 self._core.images.set_last_updated(image_id, format_ns(time.time_ns()))
             self._core.emit("tag", image_id, {"name": reference.familiar})
+
+    def tag_history(self, name: str) -> TagHistory:
+        """What a name (tag defaults to latest) meant, newest change first."""
+        from onggi.engine.tag_history import tag_history
+
+        return tag_history(self._core, name)
+
+    def rollback(self, name: str) -> Image:
+        """Let a name mean what it meant before its last change. Raises NothingBefore, ImageGone."""
+        from onggi.engine.tag_history import rollback
+
+        return self.get(rollback(self._core, name)[1])
+
+    def pin(self, name: str) -> bool:
+        """Keep an image from every prune, and from ``rmi`` without force; False when it was pinned."""
+        with self._core.writing():
+            image_id = find_image(self._core, name)
+            with self._core.locks.acquire(f"image-{image_id.hex}", exclusive=False):
+                self._core.images.get(image_id)
+                return self._core.pins.add(image_id)
+
+    def unpin(self, name: str) -> bool:
+        """Take the pin away; False when there was none."""
+        with self._core.writing():
+            return self._core.pins.remove(find_image(self._core, name))
 
     def remove(self, name: str, *, force: bool = False, prune: bool = True) -> RemovedList:
         """Untag and, when that was the last name, delete; ``prune`` takes unnamed parents along.
@@ -315,7 +344,7 @@ class Images:
             from onggi.engine.removal import Removal
 
             candidates: Sequence[Image] = [image for image in self.list(all=True) if matches(image)]
-            return Removal(self._core).prune(candidates, all=all, filtered=bool(wanted))
+            return Removal(self._core, "prune").prune(candidates, all=all, filtered=bool(wanted))
 
 
 def _status(newer: bool, reference: Reference) -> str:

@@ -38,5 +38,6 @@ def load(
         loaded = loader.load(source, wanted, progress, cancel)
         for image in loaded.images:
             labels = core.images.get(image.id).labels
+            core.used(image.id)
             core.emit("load", image.id, {**labels, "name": image.id})
     return loaded

@@ -186,3 +186,4 @@ def mount_image(core: Core, image_id: ImageID, target: Path) -> None:
         if record is None:
             raise ImageNotFound(image_id)
         core.driver.mount(record.cache_id, target)
+    core.used(image_id)

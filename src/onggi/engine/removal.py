@@ -13,6 +13,7 @@ from onggi.engine.names import ImageNotFound, find_image, is_id_of
 from onggi.errors import Conflict, DataLoss, InvalidArgument, NotFound
 from onggi.oci.digest import ChainID, ImageID
 from onggi.oci.reference import Reference
+from onggi.store.locks import Lease
 
 __all__ = ["ImageInUse", "PruneReport", "Removal", "Removed"]
 
@@ -44,8 +45,9 @@ class PruneReport:
 class Removal:
     """One removal under the right to write; collects its effects in order."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, by: str = "rmi") -> None:
         self._core = core
+        self._by = by
         self._removed: list[Removed] = []
         self._reclaimed_bytes = 0
         self._parents: list[ImageID] = []
@@ -66,9 +68,12 @@ class Removal:
         return self._removed
 
     @contextmanager
-    def _alone_with(self, image_id: ImageID) -> Iterator[None]:
-        """Nobody names the image meanwhile; a removal that was declared is settled at the end."""
-        with self._core.locks.acquire(f"image-{image_id.hex}", exclusive=True) as lease:
+    def _alone_with(self, image_id: ImageID, *, wait: bool = True) -> Iterator[None]:
+        """Nobody names the image meanwhile; a removal that was declared is settled at the end.
+
+        Without ``wait`` an image that somebody pulls or uses right now is ImageInUse.
+        """
+        with self._lease(image_id, wait=wait) as lease:
             if image_id not in self._core.images:
                 raise ImageNotFound(image_id)
             try:
@@ -76,6 +81,15 @@ class Removal:
             finally:
                 self._core.intents.settle(image_id)
                 lease.release(remove=image_id not in self._core.images)
+
+    def _lease(self, image_id: ImageID, *, wait: bool) -> Lease:
+        name = f"image-{image_id.hex}"
+        if wait:
+            return self._core.locks.acquire(name, exclusive=True)
+        lease = self._core.locks.try_acquire(name, exclusive=True)
+        if lease is None:
+            raise _conflict(image_id, "image is being used by another command", forceable=False)
+        return lease
 
     def _declare(self, image_id: ImageID) -> None:
         self._core.intents.declare(image_id, self._chains(image_id))
@@ -87,7 +101,9 @@ class Removal:
             self._delete_quietly(image_id)
 
     def _is_held(self, image_id: ImageID) -> bool:
-        return bool(self._core.images.children(image_id)) or self._container(image_id) is not None
+        if image_id in self._core.pins or self._core.images.children(image_id):
+            return True
+        return self._container(image_id) is not None
 
     def _remove_id(self, image_id: ImageID, references: list[Reference], *, force: bool) -> None:
         if _is_single(references):
@@ -107,6 +123,13 @@ class Removal:
         return bool(self._references(image_id))
 
     def _check_containers_of_single(self, reference: Reference, image_id: ImageID) -> None:
+        if image_id in self._core.pins:
+            raise ImageInUse(
+                f'conflict: unable to remove repository reference "{reference.familiar}" (must force) - '
+                f"its image {image_id.short} is pinned",
+                forceable=True,
+                hint=f"onggi image unpin {reference.familiar}, or force with -f",
+            )
         container = self._container(image_id)
         if container is not None:
             raise ImageInUse(
@@ -125,7 +148,7 @@ class Removal:
 
     def _untag(self, references: Sequence[Reference], image_id: ImageID) -> None:
         """Forget names in one transaction: a kill leaves all of them or none."""
-        with self._core.tags.transaction() as names:
+        with self._core.tags.transaction(self._by) as names:
             for reference in references:
                 names.remove(reference)
         for reference in references:
@@ -149,9 +172,11 @@ class Removal:
         chains = self._chains(image_id)
         sizes = {chain: record.size for chain in chains if (record := self._core.layers.usable(chain))}
         self._core.images.remove(image_id)
+        self._core.forget(image_id)
         self._removed.append(Removed(deleted=image_id))
         self._core.emit("delete", image_id, {"name": image_id})
         for chain in self._core.layers.release(chains):
+            self._core.last_use.forget(chain)
             self._removed.append(Removed(deleted=chain))
             self._reclaimed_bytes += sizes.get(chain, 0)
         if parent is not None:
@@ -196,6 +221,8 @@ class Removal:
             raise _conflict(image_id, reason, forceable=False)
 
     def _check_stopped(self, image_id: ImageID) -> None:
+        if image_id in self._core.pins:
+            raise _conflict(image_id, "image is pinned", forceable=True)
         container = self._container(image_id, running=False)
         if container is not None:
             reason = f"image is being used by stopped container {container.short_id}"
@@ -227,17 +254,40 @@ class Removal:
                 self._prune_one(image, all=all, used=image.id in used)
         if not filtered:
             self._prune_layers()
-        return PruneReport(self._removed, self._reclaimed_bytes)
+        return self.report()
+
+    def expire(self, image: Image, last_used: float) -> bool:
+        """Remove an image with all its names; True when it went.
+
+        Not when somebody holds it, or has used or named it since it was looked at.
+        """
+        try:
+            with self._alone_with(image.id, wait=False):
+                if image.last_used > last_used:
+                    return False
+                self._delete_with_names(image.id, image.references)
+        except (ImageInUse, ImageNotFound):
+            return False
+        self._delete_parents()
+        return True
+
+    def report(self) -> PruneReport:
+        """What has been removed so far."""
+        return PruneReport(list(self._removed), self._reclaimed_bytes)
+
+    def _delete_with_names(self, image_id: ImageID, references: Sequence[Reference]) -> None:
+        """A name that is not among ``references`` came meanwhile: then the image stays."""
+        self._check_hard_and_stopped(image_id, force=False)
+        self._declare(image_id)
+        self._untag(references, image_id)
+        self._delete(image_id, force=False)
 
     def _prune_one(self, image: Image, *, all: bool, used: bool) -> None:
         if image.tags and (not all or used):
             return
         try:
             with self._alone_with(image.id):
-                self._check_hard_and_stopped(image.id, force=False)
-                self._declare(image.id)
-                self._untag(image.references, image.id)
-                self._delete(image.id, force=False)
+                self._delete_with_names(image.id, image.references)
         except (ImageInUse, ImageNotFound):
             return
         self._delete_parents()
@@ -249,6 +299,7 @@ class Removal:
             progress = False
             for chain in list(sizes):
                 for removed in self._core.layers.release([chain]):
+                    self._core.last_use.forget(removed)
                     self._removed.append(Removed(deleted=removed))
                     self._reclaimed_bytes += sizes.pop(removed)
                     progress = True

@@ -72,6 +72,7 @@ def save(
         if leases is not None:
             for image in images:
                 image_id = image.config.id
+                core.used(image_id)
                 core.emit("save", image_id, {**image.config.labels, "name": image_id})
 
 

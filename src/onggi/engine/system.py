@@ -6,7 +6,8 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from onggi.engine.containers import known_containers
 from onggi.engine.core import Core
 from onggi.engine.doctor import Finding, examine
 from onggi.engine.image import Image
-from onggi.oci.digest import ChainID
+from onggi.oci.digest import CacheID, ChainID
 from onggi.oci.platform import Platform
 from onggi.oci.timestamps import format_ns
 from onggi.store.atomic import read_optional
@@ -23,8 +24,11 @@ from onggi.version import __version__
 
 if TYPE_CHECKING:
     from onggi.engine.auth import Auth
+    from onggi.engine.filters import Filters
+    from onggi.engine.images import Images
+    from onggi.engine.prune import SystemPruneReport
 
-__all__ = ["DiskUsage", "ImageUsage", "System", "SystemInfo"]
+__all__ = ["DiskUsage", "ImageUsage", "LayersOnDisk", "System", "SystemInfo"]
 
 # Docker's constant: the key of Docker Hub in every credential store.
 INDEX_SERVER = "https://index.docker.io/v1/"
@@ -34,21 +38,48 @@ _API_VERSIONS = {"28": "1.50", "20.10": "1.41"}
 
 @dataclass(frozen=True, slots=True)
 class ImageUsage:
-    """One image's part of the disk: ``shared_size`` + ``unique_size`` = its size, in bytes."""
+    """One image's part of the disk: ``shared_size`` + ``unique_size`` = its size, in bytes.
+
+    ``shared_disk`` and ``unique_disk`` are the same in blocks on disk; 0 unless asked for.
+    """
 
     image: Image
     shared_size: int
     unique_size: int
     containers: int
+    shared_disk: int = 0
+    unique_disk: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LayersOnDisk:
+    """Blocks on disk of the layers' directories, in bytes; every layer once, hard links once.
+
+    ``shared``: layers of several images, ``exclusive``: of one, ``unused``: of none (``gc``
+    removes those, unless a container stands on them).
+    """
+
+    shared: int
+    exclusive: int
+    unused: int
+
+    @property
+    def total(self) -> int:
+        """What ``du`` counts over the directories."""
+        return self.shared + self.exclusive + self.unused
 
 
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
-    """``layers_size``: every layer once. ``blobs_size``: received and not yet unpacked, in bytes."""
+    """``layers_size``: every layer once. ``blobs_size``: received and not yet unpacked, in bytes.
+
+    ``disk``: blocks of all layers, when asked for.
+    """
 
     layers_size: int
     images: list[ImageUsage]
     blobs_size: int
+    disk: LayersOnDisk | None = None
 
     @property
     def reclaimable(self) -> int:
@@ -74,9 +105,10 @@ class SystemInfo:
 class System:
     """Information, disk usage, health, recovery."""
 
-    def __init__(self, core: Core, auth: Callable[[], Auth]) -> None:
+    def __init__(self, core: Core, auth: Callable[[], Auth], images: Callable[[], Images]) -> None:
         self._core = core
         self._auth = auth
+        self._images = images
 
     def info(self) -> SystemInfo:
         """Facts about the engine, its store and its host."""
@@ -145,24 +177,52 @@ class System:
             "PythonImplementation": platform.python_implementation(),
         }
 
-    def df(self) -> DiskUsage:
-        """Disk usage; every layer counts once."""
+    def df(self, *, disk: bool = False) -> DiskUsage:
+        """Disk usage; every layer counts once. ``disk``: in blocks too, which reads all directories."""
         images = [Image(self._core, image_id, config) for image_id, config in self._core.images.images()]
-        sizes = {record.chain_id: record.size for record in self._core.layers.db.records()}
-        users: dict[ChainID, int] = {}
-        for image in images:
-            for chain in set(image.config.chain_ids):
-                users[chain] = users.get(chain, 0) + 1
-        used_by = [container.image_id for container in known_containers(self._core.layout)]
+        records = list(self._core.layers.db.records())
+        sizes = {record.chain_id: record.size for record in records}
+        blocks = {record.chain_id: self._blocks(record.cache_id) for record in records} if disk else {}
+        users = Counter(chain for image in images for chain in set(image.config.chain_ids))
+        used_by = Counter(container.image_id for container in known_containers(self._core.layout))
         usages = []
         for image in images:
             chains = set(image.config.chain_ids)
-            shared = sum(sizes.get(chain, 0) for chain in chains if users[chain] > 1)
-            unique = sum(sizes.get(chain, 0) for chain in chains if users[chain] == 1)
-            usages.append(ImageUsage(image, shared, unique, used_by.count(image.id)))
+            shared = [chain for chain in chains if users[chain] > 1]
+            unique = [chain for chain in chains if users[chain] == 1]
+            parts = (_sum(of, which) for of in (sizes, blocks) for which in (shared, unique))
+            shared_size, unique_size, shared_disk, unique_disk = parts
+            usages.append(
+                ImageUsage(image, shared_size, unique_size, used_by[image.id], shared_disk, unique_disk)
+            )
         usages.sort(key=lambda usage: usage.image.created_at or float("-inf"), reverse=True)
-        total = sum(sizes.get(chain, 0) for chain in users)
-        return DiskUsage(total, usages, self._blobs_size())
+        on_disk = _on_disk(blocks, users) if disk else None
+        return DiskUsage(_sum(sizes, users), usages, self._blobs_size(), on_disk)
+
+    def _blocks(self, cache_id: CacheID) -> int:
+        from onggi.tree.size import disk_usage
+
+        return disk_usage(self._core.driver.path(cache_id))
+
+    def prune(
+        self,
+        *,
+        keep_bytes: int | None = None,
+        until_s: float | None = None,
+        all: bool = False,
+        filters: Filters | None = None,
+    ) -> SystemPruneReport:
+        """Remove leftovers and dangling images (``all``: every image no container uses).
+
+        With ``until_s`` (seconds) images unused for that long go instead, with ``keep_bytes``
+        least recently used ones until the data root is that small; never pinned, mounted or
+        used ones. ``filters`` (label, label!, until) narrow down which images.
+        """
+        from onggi.engine.prune import system_prune
+
+        return system_prune(
+            self._core, self._images(), keep_bytes=keep_bytes, until_s=until_s, all=all, filters=filters or {}
+        )
 
     def _blobs_size(self) -> int:
         directory = self._core.layout.blobs / "sha256"
@@ -179,6 +239,16 @@ class System:
         """Clear what killed processes left; every changing verb does it too. Returns how many things."""
         with self._core.writing():
             return self._core.recover()
+
+
+def _sum(sizes: Mapping[ChainID, int], chains: Iterable[ChainID]) -> int:
+    return sum(sizes.get(chain, 0) for chain in chains)
+
+
+def _on_disk(blocks: Mapping[ChainID, int], users: Counter[ChainID]) -> LayersOnDisk:
+    shared = _sum(blocks, [chain for chain in blocks if users[chain] > 1])
+    exclusive = _sum(blocks, [chain for chain in blocks if users[chain] == 1])
+    return LayersOnDisk(shared, exclusive, sum(blocks.values()) - shared - exclusive)
 
 
 def _os_release() -> dict[str, str]:

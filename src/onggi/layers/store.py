@@ -17,7 +17,7 @@ from onggi.oci.digest import CacheID, ChainID, LinkID
 from onggi.record import record
 from onggi.store.atomic import make_directory, read_optional, remove_tree
 from onggi.store.imagedb import ImageDB
-from onggi.store.layerdb import CorruptLayer, LayerDB, LayerRecord
+from onggi.store.layerdb import CorruptLayer, LayerDB, LayerRecord, is_cache_id
 from onggi.store.layout import Layout
 from onggi.store.locks import Lease, LockDirectory
 
@@ -120,7 +120,7 @@ class LayerStore:
 
     def _names_for(self, chain: ChainID, children: list[CacheID]) -> tuple[CacheID, LinkID]:
         old = (read_optional(self.db.path(chain) / "cache-id") or b"").decode("ascii", "replace").strip()
-        if len(old) != 64:
+        if not is_cache_id(old):
             return CacheID.random(), LinkID.random()
         return CacheID(old), self.driver.expected_link(CacheID(old), children)
 
@@ -198,7 +198,7 @@ class LayerStore:
 
     def _finish_removal(self, removing: Path) -> None:
         cache_id = (read_optional(removing / "cache-id") or b"").decode("ascii", "replace").strip()
-        if len(cache_id) == 64:
+        if is_cache_id(cache_id):
             self.driver.remove(CacheID(cache_id))
         remove_tree(removing)
 

@@ -4,19 +4,17 @@
 
     {"Type":"image","Action":"pull","Actor":{"ID":"nginx:latest","Attributes":{…}},"time":…,"timeNano":…}
 
-A line is written by one ``write`` on an ``O_APPEND`` descriptor, so writers do not mix. A
-line torn by a crash is passed over. Past the size limit the file becomes
-``journal.1.jsonl`` and a new one begins.
+How lines are written and read, and what becomes of a torn one, is in :mod:`json_lines`.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from onggi.record import field, record
+from onggi.store.json_lines import JsonLines, parse_lines
 from onggi.store.locks import LockDirectory
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["Event", "Journal"]
-
-# Bytes; two files of this size hold about 60,000 events.
-_ROTATE_AT_BYTES = 8 * 1024 * 1024
 
 
 @record
@@ -58,37 +53,19 @@ class Journal:
 
     def __init__(self, directory: Path, locks: LockDirectory) -> None:
         self.directory = directory
-        self._current = directory / "journal.jsonl"
-        self._previous = directory / "journal.1.jsonl"
-        self._locks = locks
+        self._lines = JsonLines(directory / "journal.jsonl", locks)
 
     def append(self, event: Event) -> None:
         """Write one event; not flushed: a power cut may lose the last ones."""
-        line = json.dumps(event.to_json(), separators=(",", ":"), ensure_ascii=False) + "\n"
-        fd = os.open(self._current, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, line.encode("utf-8", "surrogateescape"))
-            size = os.fstat(fd).st_size
-        finally:
-            os.close(fd)
-        if size > _ROTATE_AT_BYTES:
-            self._rotate()
-
-    def _rotate(self) -> None:
-        with self._locks.acquire("journal", exclusive=True):
-            if os.stat(self._current).st_size > _ROTATE_AT_BYTES:
-                os.rename(self._current, self._previous)
+        self._lines.append([event.to_json()])
 
     def read(self) -> Iterator[Event]:
         """Every event on disk, oldest first."""
-        for path in (self._previous, self._current):
-            if path.exists():
-                with open(path, "rb") as file:
-                    yield from _parse_lines(file)
+        return _events(self._lines.read())
 
     def follow(self) -> JournalTail:
         """A cursor at the present end of the journal, for events yet to come."""
-        return JournalTail(self._current)
+        return JournalTail(self._lines.path)
 
 
 class JournalTail:
@@ -112,7 +89,7 @@ class JournalTail:
             self._offset = size
             lines = data.split(b"\n")
             self._rest = lines.pop()
-            events.extend(_parse_lines(lines))
+            events.extend(_events(parse_lines(lines)))
         return events
 
 
@@ -124,13 +101,12 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_ino, status.st_size
 
 
-def _parse_lines(lines: Any) -> Iterator[Event]:
-    for line in lines:
+def _events(documents: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
+    for document in documents:
         try:
-            document = json.loads(line)
             actor = document["Actor"]
             yield Event(
                 document["Type"], document["Action"], actor["ID"], actor["Attributes"], document["timeNano"]
             )
-        except (ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             continue

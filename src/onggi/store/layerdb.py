@@ -19,12 +19,13 @@ from onggi.oci.digest import CacheID, ChainID, DiffID, chain_id
 from onggi.record import record
 from onggi.store.atomic import make_directory, read_optional, stage_file, sync_directory
 
-__all__ = ["CorruptLayer", "LayerDB", "LayerRecord", "TAR_SPLIT"]
+__all__ = ["CorruptLayer", "LayerDB", "LayerRecord", "TAR_SPLIT", "is_cache_id"]
 
 TAR_SPLIT = "tar-split.json.gz"
 
 _CHAIN_NAME = re.compile(r"[0-9a-f]{64}")
-_CACHE_ID = re.compile(r"[0-9a-f]{64}")
+# Docker's random names, and those that BuildKit gives to the layers it makes.
+_CACHE_ID = re.compile(r"[0-9a-f]{64}|[0-9a-z]{25}")
 _REMOVING = re.compile(r"([0-9a-f]{64})-[0-9a-f]{64}-removing")
 _SIZE = re.compile(r"[+-]?[0-9]{1,19}")
 
@@ -38,6 +39,11 @@ class CorruptLayer(DataLoss):
             hint="pull the image again after removing it: the layer is then made anew",
         )
         self.path = path
+
+
+def is_cache_id(text: str) -> bool:
+    """True for what can be the name of a layer's directory in the driver."""
+    return _CACHE_ID.fullmatch(text) is not None
 
 
 @record
@@ -95,7 +101,7 @@ class LayerDB:
         cache_id = _text(path / "cache-id").strip()
         size = _text(path / "size")
         if not _CACHE_ID.fullmatch(cache_id):
-            raise ValueError(f"cache-id {cache_id!r} is not 64 hexadecimal digits")
+            raise ValueError(f"cache-id {cache_id!r} is no name that Docker gives")
         if not _SIZE.fullmatch(size):
             raise ValueError(f"size {size!r} is not a decimal number")
         record = LayerRecord(

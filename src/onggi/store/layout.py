@@ -22,6 +22,10 @@ graph-driver store); what Docker has no file for lives under ``onggi/``::
         ├── staging/<cache-id>/                layers on their way into the store
         ├── locks/<kind>-<id>                  leases (locks.py)
         ├── mounts/                            images mounted by hand
+        ├── last-use/<hex>                     when images and layers were used (last_use.py)
+        ├── pins/<image id>                    images that no prune takes (pins.py)
+        ├── tags/                              what names meant (tag_journal.py)
+        ├── trash/                             what is being deleted (trash.py)
         └── events/                            the journal (journal.py)
 """
 
@@ -102,6 +106,26 @@ class Layout:
     def events(self) -> Path:
         """The event journal."""
         return self.own / "events"
+
+    @property
+    def tag_journal(self) -> Path:
+        """What names meant, and since when."""
+        return self.own / "tags"
+
+    @property
+    def last_use(self) -> Path:
+        """When images and layers were used."""
+        return self.own / "last-use"
+
+    @property
+    def pins(self) -> Path:
+        """Images that no prune takes."""
+        return self.own / "pins"
+
+    @property
+    def trash(self) -> Path:
+        """What is being deleted."""
+        return self.own / "trash"
 
     def create(self) -> None:
         """Make the tree that a fresh dockerd makes, and Onggi's own part of it; idempotent."""

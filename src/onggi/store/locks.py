@@ -108,6 +108,17 @@ class LockDirectory:
                 return Lease(fd, path, exclusive=exclusive)
             os.close(fd)
 
+    def is_held(self, name: str) -> bool:
+        """True when somebody holds the lease, shared or not; makes no file."""
+        try:
+            fd = os.open(self._directory / name, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _set(fd, fcntl.F_WRLCK)
+        finally:
+            os.close(fd)
+
     def _open(self, path: Path) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:

@@ -5,7 +5,8 @@ One line of JSON, keys sorted bytewise, names in the familiar form (docker-engin
     {"Repositories":{"nginx":{"nginx:latest":"sha256:…","nginx@sha256:…":"sha256:…"}}}
 
 One exclusive lock spans each read-modify-write. Entries that nobody can parse, or that
-name unknown images, are kept as they are.
+name unknown images, are kept as they are. Every change is in the tag journal
+(:mod:`tag_journal`) before it happens.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from onggi.oci.digest import ImageID
 from onggi.oci.reference import Reference
 from onggi.store.atomic import read_optional, write_file
 from onggi.store.locks import LockDirectory
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from onggi.store.tag_journal import TagChange
 
 __all__ = ["AmbiguousName", "CorruptRepositories", "DigestTaken", "References", "TagStore"]
 
@@ -124,9 +129,10 @@ class References:
 class TagStore:
     """Reads and rewrites ``repositories.json``."""
 
-    def __init__(self, path: Path, locks: LockDirectory) -> None:
+    def __init__(self, path: Path, locks: LockDirectory, journal: Path | None = None) -> None:
         self._path = path
         self._locks = locks
+        self._journal = journal
 
     def create(self) -> None:
         """Make an empty file where there is none."""
@@ -140,13 +146,41 @@ class TagStore:
         return References(self._read())
 
     @contextmanager
-    def transaction(self) -> Iterator[References]:
-        """Read, change, write under one exclusive lock; an exception writes nothing."""
+    def transaction(self, by: str = "onggi", digest: str | None = None) -> Iterator[References]:
+        """Read, change, write under one exclusive lock; an exception writes nothing.
+
+        ``by`` is the verb that the tag journal names, ``digest`` what a pull resolved a tag to.
+        """
         with self._locks.acquire("repositories", exclusive=True):
             references = References(self._read())
+            before = _flat(references.repositories)
             yield references
             if references.changed:
+                self._note(before, _flat(references.repositories), by, digest)
                 self._write(references.repositories)
+
+    def _note(self, before: dict[str, str], after: dict[str, str], by: str, digest: str | None) -> None:
+        if self._journal is None:
+            return
+        from time import time_ns
+
+        from onggi.store.tag_journal import TagChange, TagJournal
+
+        changes = [
+            TagChange(name, _image_id(before.get(name)), _image_id(after.get(name)), by, digest, time_ns())
+            for name in sorted({**before, **after})
+            if before.get(name) != after.get(name)
+        ]
+        if changes:
+            TagJournal(self._journal, self._locks).append(changes)
+
+    def history(self, reference: Reference) -> list[TagChange]:
+        """What a name meant, newest change first."""
+        from onggi.store.tag_journal import TagJournal
+
+        assert self._journal is not None
+        current = self.snapshot().find(reference)
+        return TagJournal(self._journal, self._locks).history(_key(reference), current)
 
     def _read(self) -> Repositories:
         data = read_optional(self._path)
@@ -171,6 +205,15 @@ def _key(reference: Reference) -> str:
     if reference.digest is not None:
         return f"{reference.familiar_name}@{reference.digest}"
     return reference.tagged().familiar
+
+
+def _flat(repositories: Repositories) -> dict[str, str]:
+    """Name → image id, over all repositories."""
+    return {name: image_id for entries in repositories.values() for name, image_id in entries.items()}
+
+
+def _image_id(text: str | None) -> ImageID | None:
+    return None if text is None else ImageID(text)
 
 
 def _well_formed(repositories: object) -> bool:

@@ -213,7 +213,7 @@ class Loader:
 
     def _name(self, images: Sequence[LoadableImage], reporter: Reporter) -> None:
         messages = []
-        with self.tags.transaction() as names:
+        with self.tags.transaction("load") as names:
             for image in images:
                 for reference in image.references:
                     before = names.set(reference, image.config.id)

@@ -285,7 +285,7 @@ class Puller:
         """Let the reference mean the image; True when it meant another one, or nothing, before."""
         reference = selected.reference
         by_digest = reference.without_tag().with_digest(selected.digest)
-        with self.tags.transaction() as names:
+        with self.tags.transaction("pull", selected.digest) as names:
             if reference.digest is not None:
                 return names.set(by_digest, image_id) != image_id
             try:

@@ -30,15 +30,22 @@ def _join(directory: bytes, name: bytes) -> bytes:
     return directory + b"/" + name if directory else name
 
 
-def scan_tree(root_fd: int) -> Iterator[tuple[bytes, int, list[os.DirEntry[str]]]]:
+def scan_tree(root_fd: int, *, changing: bool = False) -> Iterator[tuple[bytes, int, list[os.DirEntry[str]]]]:
     """Each directory once, parents first, as (path below the root, descriptor, entries).
 
-    The descriptor is closed when the iteration goes on. Links are not followed.
+    The descriptor is closed when the iteration goes on. Links are not followed. Directories
+    that the caller takes out of ``entries`` are not entered. In a tree that is ``changing``
+    those that have disappeared are passed over.
     """
     pending = [b""]
     while pending:
         path = pending.pop()
-        directory_fd = _open(root_fd, path)
+        try:
+            directory_fd = _open(root_fd, path)
+        except (FileNotFoundError, NotADirectoryError):
+            if changing:
+                continue
+            raise
         try:
             with os.scandir(directory_fd) as scan:
                 entries = list(scan)

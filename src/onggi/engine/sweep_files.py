@@ -1,0 +1,160 @@
+"""Sweepers of what was received and learnt, and of small files that lost their owner (see :mod:`sweep`)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from onggi.engine.core import Core
+from onggi.engine.gc import Found, goes, stays
+from onggi.engine.marks import is_settled, listdir, text_of
+from onggi.oci.digest import ChainID, Digest, ImageID
+from onggi.store.locks import want_lock
+
+__all__ = ["blobs", "distribution", "locks", "notes", "temporary_files"]
+
+# Seconds that what was learnt of a blob outlives its layer (Docker keeps it for ever). It saves a
+# download or an upload when the layer comes back, as after a rollback; that happens in weeks.
+_DISTRIBUTION_AGE_S = 30 * 86400.0
+_LOCK = re.compile(r"(chain|image|staging|want|blob)-([0-9a-f]{64}(?:-init)?)")
+
+
+# --- what was received and learnt ---------------------------------------------------------------
+
+
+def distribution(core: Core) -> Iterator[Found]:
+    present = {record.diff_id for record in core.layers.db.records()}
+    for name in ("diffid-by-digest", "v2metadata-by-diffid"):
+        directory = core.layout.distribution / name / "sha256"
+        for hex in listdir(directory):
+            path = directory / hex
+            if hex.startswith(".") or len(hex) != 64:
+                continue
+            diff_id = text_of(path) if name == "diffid-by-digest" else f"sha256:{hex}"
+            kind, short = f"distribution/{name}", hex[:12]
+            if diff_id in present:
+                yield stays(kind, short, path, "its layer is here")
+            elif not is_settled(path, _DISTRIBUTION_AGE_S):
+                yield stays(kind, short, path, "its layer is gone; remembered for 30 days")
+            else:
+                reason = "its layer has been gone for 30 days"
+                yield goes(kind, short, path, reason, partial(_forget_blob, core, path))
+
+
+def _forget_blob(core: Core, path: Path) -> bool:
+    """Under the lock of ``distribution/``: a pull may be writing the file anew."""
+    with core.locks.acquire("distribution", exclusive=True):
+        if not is_settled(path, _DISTRIBUTION_AGE_S):
+            return False
+        path.unlink(missing_ok=True)
+        return True
+
+
+def blobs(core: Core) -> Iterator[Found]:
+    age_s = core.config.partial_max_age_s
+    for digest in core.blobs.held():
+        paths = [path for path in _blob_files(core, digest) if path.exists()]
+        path = paths[0] if paths else core.blobs.final_path(digest)
+        if core.locks.is_held(want_lock(digest)):
+            yield stays("blob", digest.short, path, "a running command receives it", busy=True)
+        elif not all(is_settled(path, age_s) for path in paths):
+            yield stays("blob", digest.short, path, f"received, kept for {_days(age_s)} for the next pull")
+        else:
+            reason = f"received, and not wanted for {_days(age_s)}"
+            yield goes("blob", digest.short, path, reason, partial(_discard_blob, core, digest))
+
+
+def _blob_files(core: Core, digest: Digest) -> list[Path]:
+    final = core.blobs.final_path(digest)
+    return [final, final.with_suffix(".partial"), final.with_suffix(".spans")]
+
+
+def _discard_blob(core: Core, digest: Digest) -> bool:
+    lease = core.locks.try_acquire(want_lock(digest), exclusive=True)
+    if lease is None:
+        return False
+    core.blobs.discard(digest)
+    lease.release(remove=True)
+    return True
+
+
+def _days(seconds: float) -> str:
+    days = seconds / 86400
+    return "a day" if days == 1 else f"{days:g} days"
+
+
+# --- small things -------------------------------------------------------------------------------
+
+
+def temporary_files(core: Core) -> Iterator[Found]:
+    """``.tmp-*`` of writers that were killed, of Docker's too."""
+    for path in sorted(_find_temporary_files(core)):
+        name = str(path.relative_to(core.layout.root))
+        if is_settled(path):
+            yield goes("temporary file", name, path, "its writer was killed", partial(_unlink, path))
+        else:
+            yield stays("temporary file", name, path, "perhaps being written")
+
+
+def _find_temporary_files(core: Core) -> Iterator[Path]:
+    trees = [os.walk(core.layout.image), os.walk(core.layout.root / "containers")]
+    for directory, _, files in [entry for tree in trees for entry in tree]:
+        yield from (Path(directory, name) for name in files if name.startswith(".tmp-"))
+    flat = [core.driver.path(name) for name in core.driver.cache_ids()]
+    flat += [core.layout.root, core.layout.mounts, core.layout.own / "removing"]
+    for path in flat:
+        yield from (path / name for name in listdir(path) if name.startswith(".tmp-"))
+
+
+def _unlink(path: Path) -> bool:
+    path.unlink(missing_ok=True)
+    return True
+
+
+def notes(core: Core) -> Iterator[Found]:
+    """Pins and last uses of what is gone."""
+    known = {image_id.hex for image_id in core.images.ids()} | {
+        chain.hex for chain in core.layers.db.chains()
+    }
+    for name in core.last_use.names():
+        path = core.layout.last_use / name
+        if name not in known:
+            yield goes("last use", name[:12], path, "its image or layer is gone", partial(_unlink, path))
+    for image_id in core.pins.ids():
+        path = core.pins.path(image_id)
+        if image_id in core.images:
+            yield stays("pin", image_id.short, path, "its image is here")
+        else:
+            yield goes("pin", image_id.short, path, "its image is gone", partial(_unlink, path))
+
+
+def locks(core: Core) -> Iterator[Found]:
+    """Lock files of what is gone; empty, but each an inode."""
+    for name in listdir(core.layout.locks):
+        match = _LOCK.fullmatch(name)
+        if match and not _has_object(core, match[1], match[2]) and not core.locks.is_held(name):
+            path = core.layout.locks / name
+            yield goes(
+                "lock file", name[:20], path, "what it stands for is gone", partial(_remove_lock, core, name)
+            )
+
+
+def _has_object(core: Core, kind: str, hex: str) -> bool:
+    if kind == "chain":
+        return ChainID(f"sha256:{hex}") in core.layers.db
+    if kind == "image":
+        return ImageID(f"sha256:{hex}") in core.images
+    if kind == "staging":
+        return (core.layout.staging / hex).exists()
+    return any(path.exists() for path in _blob_files(core, Digest(f"sha256:{hex}")))
+
+
+def _remove_lock(core: Core, name: str) -> bool:
+    lease = core.locks.try_acquire(name, exclusive=True)
+    if lease is None:
+        return False
+    lease.release(remove=True)
+    return True
