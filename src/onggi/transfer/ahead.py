@@ -1,76 +1,61 @@
-"""Make the pieces of a stream one thread ahead of who takes them."""
+"""Pieces made one thread ahead of who uses them: reading and compressing beside sending."""
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-__all__ = ["ahead"]
+__all__ = ["Ahead"]
 
-
-def ahead(pieces: Iterable[bytes], depth: int = 8) -> Iterator[bytes]:
-    """``pieces``, at most ``depth`` of them waiting; their error is raised where it belongs.
-
-    Closing the generator ends the thread, which then closes ``pieces``.
-    """
-    lane = _Lane(depth)
-    thread = threading.Thread(target=lane.fill, args=(pieces,), daemon=True)
-    thread.start()
-    try:
-        yield from lane.drain()
-    finally:
-        lane.stop()
-        thread.join()
+# Pieces that may wait: about 2 MiB of a compressed layer.
+_WAITING = 8
+# Seconds between two looks whether anybody still wants the pieces.
+_POLL_S = 0.2
 
 
-class _Lane:
-    """What lies between the two threads."""
+class Ahead:
+    """``with Ahead(pieces) as ahead: for piece in ahead``; the source is closed at the end."""
 
-    def __init__(self, depth: int) -> None:
-        self._depth = depth
-        self._items: deque[bytes | BaseException | None] = deque()
-        self._changed = threading.Condition()
-        self._stopped = False
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(_WAITING)
+        self._unwanted = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="onggi-ahead", daemon=True)
 
-    def fill(self, pieces: Iterable[bytes]) -> None:
+    def __enter__(self) -> Iterator[bytes]:
+        self._thread.start()
+        return self._taken()
+
+    def __exit__(self, *exception: object) -> None:
+        self._unwanted.set()
+        self._thread.join()
+
+    def _run(self) -> None:
         end: BaseException | None = None
         try:
-            for piece in pieces:
+            for piece in self._pieces:
                 if not self._put(piece):
                     break
         except BaseException as error:
             end = error
         finally:
-            close = getattr(pieces, "close", None)
+            close = getattr(self._pieces, "close", None)
             if close is not None:
                 close()
-        with self._changed:
-            self._items.append(end)
-            self._changed.notify()
+        self._put(end)
 
-    def _put(self, piece: bytes) -> bool:
-        with self._changed:
-            while len(self._items) >= self._depth and not self._stopped:
-                self._changed.wait()
-            self._items.append(piece)
-            self._changed.notify()
-            return not self._stopped
+    def _put(self, item: bytes | BaseException | None) -> bool:
+        while not self._unwanted.is_set():
+            try:
+                self._queue.put(item, timeout=_POLL_S)
+                return True
+            except queue.Full:
+                continue
+        return False
 
-    def drain(self) -> Iterator[bytes]:
-        while True:
-            with self._changed:
-                while not self._items:
-                    self._changed.wait()
-                item = self._items.popleft()
-                self._changed.notify()
+    def _taken(self) -> Iterator[bytes]:
+        while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            if item is None:
-                return
             yield item
-
-    def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()

@@ -35,7 +35,7 @@ from onggi.errors import DataLoss, NotFound
 from onggi.linux.openat2 import open_in_root
 from onggi.oci.quoting import printable
 from onggi.record import record
-from onggi.transfer.ahead import ahead
+from onggi.transfer.ahead import Ahead
 
 __all__ = [
     "ArchiveFiles",
@@ -171,9 +171,10 @@ def _plain_file(stream: BinaryIO | io.FileIO) -> int | None:
 
 
 def _uncompressed(stream: BinaryIO | io.FileIO, cancel: CancelToken) -> Iterator[bytes]:
-    for piece in ahead(decompressed(_chunks(stream, cancel))):
-        cancel.check()
-        yield piece
+    with Ahead(decompressed(_chunks(stream, cancel))) as pieces:
+        for piece in pieces:
+            cancel.check()
+            yield piece
 
 
 def _chunks(stream: BinaryIO | io.FileIO, cancel: CancelToken) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from onggi.errors import InvalidArgument, Unsupported
 from onggi.layers.store import LayerStore
 from onggi.layers.tar_stream import layer_tar, layer_tar_size
 from onggi.oci.digest import ChainID, DiffID
-from onggi.transfer.ahead import ahead
+from onggi.transfer.ahead import Ahead
 from onggi.transfer.archive_layouts import (
     OCI_LAYER,
     Blob,
@@ -128,9 +128,10 @@ def _write(entries: Iterable[Entry], out: Output, compat: str, cancel: CancelTok
         if isinstance(entry.content, bytes):
             out.write(entry.content + padding(len(entry.content)))
         else:
-            for piece in ahead(entry.content.pieces()):
-                cancel.check()
-                out.write(piece)
+            with Ahead(entry.content.pieces()) as pieces:
+                for piece in pieces:
+                    cancel.check()
+                    out.write(piece)
             out.write(padding(entry.content.size_bytes))
     out.write(END_OF_ARCHIVE)
 
