@@ -444,7 +444,7 @@ def program() -> Program:
                 "Common Commands",
                 ("pull", "images", "history", "inspect", "tag", "rmi", "login", "logout", "version", "info"),
             ),
-            ("Archives", ("load", "save")),
+            ("Archives", ("save", "load", "import")),
             ("Look Inside", ("layers", "explain", "verify", "doctor", "events")),
             ("Keep in Order", ("gc",)),
             ("Management Commands", ("image", "layer", "remote", "system")),

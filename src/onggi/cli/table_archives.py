@@ -11,8 +11,22 @@ _PLATFORM = '. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")'
 
 
 def archive_commands() -> tuple[Command, ...]:
-    """load, save."""
+    """import, load, save."""
     return (
+        Command(
+            "image import",
+            "import",
+            usage="[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
+            short="Import the contents from a tarball to create a filesystem image",
+            run="import_:run",
+            arity=Arity(1, 2),
+            completes="file",
+            flags=(
+                Flag("change", "list", "Apply Dockerfile instruction to the created image", short="c"),
+                Flag("message", "string", "Set commit message for imported image", short="m"),
+                Flag("platform", "string", "Set platform if server is multi-platform capable"),
+            ),
+        ),
         Command(
             "image load",
             "load",

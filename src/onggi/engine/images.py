@@ -282,6 +282,41 @@ class Images:
 
         return load(self._core, self._workers(), source, platform, progress, cancel or CancelToken(timeout_s))
 
+    def import_(
+        self,
+        source: str | Path | BinaryIO,
+        reference: str | None = None,
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str | None = None,
+        progress: ProgressSink = discard,
+        cancel: CancelToken | None = None,
+        timeout_s: float | None = None,
+    ) -> Image:
+        """Make an image of the tarball of a root file system (compressed or not).
+
+        ``source`` is a path, a binary file, or text: an http address. ``changes`` are
+        Dockerfile instructions (``CMD ["sh"]``). Raises InvalidArgument for those that are
+        none, DataLoss for what is no archive.
+        """
+        self._workers().warm_up()
+        from onggi.engine.importing import import_image
+
+        image_id = import_image(
+            self._core,
+            self._workers(),
+            lambda url, token: self._client().fetch(url, token),
+            source,
+            reference,
+            changes=changes,
+            message=message,
+            platform=platform,
+            progress=progress,
+            cancel=cancel or CancelToken(timeout_s),
+        )
+        return self.get(image_id)
+
     # --- naming and removing --------------------------------------------------------------
 
     def tag(self, source: str, target: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from onggi.cancel import CancelToken
@@ -43,6 +44,12 @@ class RegistryClient:
     def close(self) -> None:
         """Close every connection."""
         self._transport.close()
+
+    def fetch(self, url: str, cancel: CancelToken) -> Iterator[bytes]:
+        """A file from the web in pieces. Raises InvalidAddress, HttpRefusal, NetworkError, TlsError."""
+        from onggi.registry.web import fetch
+
+        return fetch(self._transport, url, cancel)
 
     def repository(self, reference: Reference) -> Repository:
         """The repository of a reference; nothing is sent yet."""

@@ -43,8 +43,12 @@ __all__ = [
     "Extent",
     "MissingMember",
     "NoSuchArchive",
+    "nameless_file",
     "open_archive",
+    "open_stream",
     "read_member",
+    "stream_pieces",
+    "write_whole",
 ]
 
 # An image has at most 125 layers of four members each; a root file system has more members than this.
@@ -141,14 +145,19 @@ def open_archive(source: Path | BinaryIO, spool: Path, cancel: CancelToken) -> A
     """
     if not isinstance(source, Path):
         return _open_stream(source, spool, cancel)
-    try:
-        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise NoSuchArchive(source) from None
+    fd = open_stream(source)
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         return _Directory(fd)
     with io.FileIO(fd, "rb") as file:
         return _open_stream(file, spool, cancel)
+
+
+def open_stream(path: Path) -> int:
+    """A descriptor to read from. Raises NoSuchArchive."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NoSuchArchive(path) from None
 
 
 def _open_stream(stream: BinaryIO | io.FileIO, spool: Path, cancel: CancelToken) -> ArchiveFiles:
@@ -171,13 +180,13 @@ def _plain_file(stream: BinaryIO | io.FileIO) -> int | None:
 
 
 def _uncompressed(stream: BinaryIO | io.FileIO, cancel: CancelToken) -> Iterator[bytes]:
-    with Ahead(decompressed(_chunks(stream, cancel))) as pieces:
+    with Ahead(decompressed(stream_pieces(stream, cancel))) as pieces:
         for piece in pieces:
             cancel.check()
             yield piece
 
 
-def _chunks(stream: BinaryIO | io.FileIO, cancel: CancelToken) -> Iterator[bytes]:
+def stream_pieces(stream: BinaryIO | io.FileIO, cancel: CancelToken) -> Iterator[bytes]:
     """The stream as it comes; a caller who stops need not wait for a pipe that says nothing."""
     if not isinstance(stream, io.FileIO):
         while piece := stream.read(_STREAM_CHUNK):
@@ -195,16 +204,26 @@ def _chunks(stream: BinaryIO | io.FileIO, cancel: CancelToken) -> Iterator[bytes
         yield piece
 
 
-def _put_aside(pieces: Iterable[bytes], directory: Path) -> int:
-    """A descriptor of a file without a name; a kill leaves at most an empty ``.tmp-`` file."""
+def nameless_file(directory: Path) -> int:
+    """A descriptor of a new file without a name; a kill leaves at most an empty ``.tmp-`` file."""
     path = directory / f".tmp-archive{os.urandom(8).hex()}"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.unlink(path)
+    return fd
+
+
+def write_whole(fd: int, piece: bytes) -> None:
+    """Write all of a piece."""
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _put_aside(pieces: Iterable[bytes], directory: Path) -> int:
+    fd = nameless_file(directory)
     try:
-        os.unlink(path)
         for piece in pieces:
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(fd, view) :]
+            write_whole(fd, piece)
     except BaseException:
         os.close(fd)
         raise
