@@ -88,7 +88,7 @@ class NoSuchArchive(NotFound):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"open {path}: no such file or directory",
-            hint="check the path; without -i, load reads from a pipe",
+            hint="check the path",
         )
 
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from onggi.errors import InvalidArgument
+from onggi.oci.quoting import quoted
 
 __all__ = ["InvalidChange", "cut_words", "expand", "expand_words"]
 
 _ESCAPE = "\\"
+_UNENDED = "unexpected end of statement while looking for matching "
 _SPECIAL = "@*#?-$!"
 
 
@@ -93,8 +95,11 @@ class _Expansion:
             else:
                 result += character
         if stop:
-            raise InvalidChange(f"unexpected end of statement while looking for matching {stop}")
+            raise self._wrong(_UNENDED, stop)
         return result
+
+    def _wrong(self, *cause: str) -> InvalidChange:
+        return InvalidChange(f"failed to process {quoted(self._word)}: {''.join(cause)}")
 
     def _take(self) -> str:
         character = self._word[self._at : self._at + 1]
@@ -107,7 +112,7 @@ class _Expansion:
     def _single(self) -> str:
         end = self._word.find("'", self._at)
         if end < 0:
-            raise InvalidChange("unexpected end of statement while looking for matching single-quote")
+            raise self._wrong(_UNENDED, "single-quote")
         text, self._at = self._word[self._at : end], end + 1
         return text
 
@@ -123,7 +128,7 @@ class _Expansion:
                 result += self._take()
             else:
                 result += character
-        raise InvalidChange("unexpected end of statement while looking for matching double-quote")
+        raise self._wrong(_UNENDED, "double-quote")
 
     def _dollar(self) -> str:
         if self._peek() != "{":
@@ -132,17 +137,15 @@ class _Expansion:
         self._take()
         name = self._name()
         if not name:
-            raise InvalidChange("syntax error: bad substitution")
+            raise self._wrong("syntax error: bad substitution")
         operator = self._take()
         if operator == "}":
             return self._variables.get(name, "")
         colon = operator == ":"
         modifier = self._take() if colon else operator
         if modifier not in ("+", "-", "?"):
-            raise InvalidChange(
-                f"unsupported modifier ({modifier}) in substitution"
-                if name
-                else "syntax error: bad substitution"
+            raise self._wrong(
+                f"unsupported modifier ({modifier})" if colon else "missing ':'", " in substitution"
             )
         return self._modified(name, modifier, colon=colon)
 
@@ -153,7 +156,7 @@ class _Expansion:
         if modifier == "+":
             return word if is_set else ""
         if not is_set and modifier == "?":
-            raise InvalidChange(f"{name}: {word or 'not allowed to be unset'}")
+            raise self._wrong(f"{name}: ", word or "not allowed to be unset")
         return (value or "") if is_set else word
 
     def _name(self) -> str:
