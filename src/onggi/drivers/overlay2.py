@@ -313,6 +313,14 @@ class Overlay2:
             _unlink(self._home / "l" / link)
         remove_tree(self.path(cache_id), must_succeed=True)
 
+    def usage(self, cache_id: CacheID) -> int:
+        """Bytes of blocks of the layer's directory and its short name, without what is mounted there."""
+        from onggi.tree.size import disk_usage
+
+        path = self.path(cache_id)
+        link = (read_optional(path / "link") or b"").decode("ascii", "replace").strip()
+        return disk_usage(path) + (disk_usage(self._home / "l" / link) if _LINK.fullmatch(link) else 0)
+
     def orphan_links(self) -> list[str]:
         """Short names that lead nowhere."""
         directory = self._home / "l"

@@ -76,7 +76,7 @@ class Mounts:
             make_directory(path, 0o755)
         elif not path.is_dir():
             raise InvalidArgument(f"mount on {path}: not a directory", hint=f"make it first: mkdir {path}")
-        elif os.path.ismount(path):
+        elif _is_mounted(path):
             raise Conflict(f"mount on {path}: something is mounted there", hint="choose another directory")
         try:
             mount_image(self._core, image_id, path)
@@ -110,7 +110,7 @@ class Mounts:
     def _detach(self, record: MountRecord) -> None:
         from onggi.linux.mount import unmount
 
-        if os.path.ismount(record.path):
+        if _is_mounted(record.path):
             unmount(record.path)
         self._forget(record)
 
@@ -124,13 +124,13 @@ class Mounts:
 
     def list(self) -> list[MountRecord]:
         """What is mounted now, oldest first."""
-        mounted = [record for record in self._records() if os.path.ismount(record.path)]
+        mounted = [record for record in self._records() if _is_mounted(record.path)]
         return sorted(mounted, key=lambda record: record.mounted_at)
 
     def recover(self) -> None:
         """Forget mounts that are gone, e.g. after a reboot."""
         for record in list(self._records()):
-            if not os.path.ismount(record.path):
+            if not _is_mounted(record.path):
                 self._forget(record)
 
     def _records(self) -> Iterator[MountRecord]:
@@ -172,6 +172,13 @@ class MountedImage:
     ) -> None:
         if self._record is not None:
             self._mounts.unmount(self._record.id)
+
+
+def _is_mounted(path: str | Path) -> bool:
+    """True also for an image of one layer, whose mount is a bind mount (``os.path.ismount`` misses those)."""
+    from onggi.linux.filesystem import is_mountpoint
+
+    return is_mountpoint(os.fspath(path))
 
 
 def mount_image(core: Core, image_id: ImageID, target: Path) -> None:

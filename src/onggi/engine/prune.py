@@ -54,8 +54,16 @@ def system_prune(
         pruned.removed,
         leftovers,
         pruned.space_reclaimed_bytes + leftovers.reclaimed_bytes,
-        disk_usage(core.layout.root),
+        root_usage(core),
     )
+
+
+def root_usage(core: Core) -> int:
+    """Bytes of blocks of the data root, without the images mounted in it."""
+    own, mounts = core.layout.own, core.layout.mounts
+    parts = [path for path in core.layout.root.iterdir() if path != own] if core.layout.root.exists() else []
+    parts += [path for path in own.iterdir() if path != mounts] if own.exists() else []
+    return sum(disk_usage(path) for path in parts)
 
 
 class _Expiry:
@@ -83,7 +91,7 @@ class _Expiry:
 
     def _shrink(self, keep_bytes: int) -> None:
         """Until the data root takes ``keep_bytes`` of blocks, or nothing more may go."""
-        size_bytes = disk_usage(self._core.layout.root)
+        size_bytes = root_usage(self._core)
         blocks = self._layer_blocks() if size_bytes > keep_bytes else {}
         for image in self._candidates():
             if size_bytes <= keep_bytes:

@@ -148,7 +148,7 @@ def _remove_broken_layer(core: Core, chain: ChainID) -> bool:
 
 def layer_bytes(core: Core, chain: ChainID) -> int:
     cache_id = text_of(core.layers.db.path(chain) / "cache-id")
-    files = disk_usage(core.driver.path(CacheID(cache_id))) if cache_id else 0
+    files = core.driver.usage(CacheID(cache_id)) if cache_id else 0
     return files + disk_usage(core.layers.db.path(chain))
 
 
@@ -222,7 +222,8 @@ def _unmarked_directory(core: Core, marks: Marks, name: CacheID, path: Path) -> 
         return stays("directory", name[:12], path, "a running command makes it", busy=True)
     if marks.is_mounted(name, _link_of(core, name)):
         return stays("directory", name[:12], path, "no layer names it, but it is mounted", busy=True)
-    return goes("directory", name[:12], path, reason, partial(_remove_directory, core, name))
+    size_bytes, remove = partial(core.driver.usage, name), partial(_remove_directory, core, name)
+    return Found("directory", name[:12], reason, size_bytes, remove, str(path))
 
 
 def _why_orphan(name: str, path: Path) -> str:

@@ -15,7 +15,7 @@ from onggi.engine.containers import known_containers
 from onggi.engine.core import Core
 from onggi.engine.doctor import Finding, examine
 from onggi.engine.image import Image
-from onggi.oci.digest import CacheID, ChainID
+from onggi.oci.digest import ChainID
 from onggi.oci.platform import Platform
 from onggi.oci.timestamps import format_ns
 from onggi.store.atomic import read_optional
@@ -53,7 +53,7 @@ class ImageUsage:
 
 @dataclass(frozen=True, slots=True)
 class LayersOnDisk:
-    """Blocks on disk of the layers' directories, in bytes; every layer once, hard links once.
+    """Blocks on disk of the layers, in bytes; every layer once, hard links once.
 
     ``shared``: layers of several images, ``exclusive``: of one, ``unused``: of none (``gc``
     removes those, unless a container stands on them).
@@ -65,7 +65,7 @@ class LayersOnDisk:
 
     @property
     def total(self) -> int:
-        """What ``du`` counts over the directories."""
+        """What ``du`` counts over the layers' directories and their short names."""
         return self.shared + self.exclusive + self.unused
 
 
@@ -182,7 +182,8 @@ class System:
         images = [Image(self._core, image_id, config) for image_id, config in self._core.images.images()]
         records = list(self._core.layers.db.records())
         sizes = {record.chain_id: record.size for record in records}
-        blocks = {record.chain_id: self._blocks(record.cache_id) for record in records} if disk else {}
+        usage = self._core.driver.usage
+        blocks = {record.chain_id: usage(record.cache_id) for record in records} if disk else {}
         users = Counter(chain for image in images for chain in set(image.config.chain_ids))
         used_by = Counter(container.image_id for container in known_containers(self._core.layout))
         usages = []
@@ -198,11 +199,6 @@ class System:
         usages.sort(key=lambda usage: usage.image.created_at or float("-inf"), reverse=True)
         on_disk = _on_disk(blocks, users) if disk else None
         return DiskUsage(_sum(sizes, users), usages, self._blobs_size(), on_disk)
-
-    def _blocks(self, cache_id: CacheID) -> int:
-        from onggi.tree.size import disk_usage
-
-        return disk_usage(self._core.driver.path(cache_id))
 
     def prune(
         self,

@@ -95,6 +95,9 @@ class StorageDriver(Protocol):
     def remove(self, cache_id: CacheID) -> None:
         """Delete a layer; what is gone already is no error."""
 
+    def usage(self, cache_id: CacheID) -> int:
+        """Bytes of blocks on disk that a layer takes, with all that is its own."""
+
     def orphan_links(self) -> list[str]:
         """Short names that lead nowhere."""
 
