@@ -99,6 +99,7 @@ class Config:
     no_proxy: str = ""
     labels: tuple[str, ...] = ()
     debug: bool = False
+    keep_blobs: bool = False
     compat: str = "28"
     default_platform: str | None = None
 
@@ -320,6 +321,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[object], object]]] = {
     "no_proxy": ("no-proxy", _text),
     "labels": ("labels", _labels),
     "debug": ("debug", _boolean),
+    "keep_blobs": ("keep-blobs", _boolean),
     "compat": ("compat", _compat),
     "default_platform": ("", _text),
 }

@@ -28,6 +28,11 @@ class LayerStatus(Enum):
     LOADING = "Loading layer"
     COMPLETE = "Pull complete"
     EXISTS = "Already exists"
+    PREPARING = "Preparing"
+    PUSHING = "Pushing"
+    PUSHED = "Pushed"
+    HELD = "Layer already exists"
+    MOUNTED = "Mounted from"
 
 
 @record
@@ -42,9 +47,10 @@ class Message:
 class LayerProgress:
     """The state of one layer.
 
-    ``id`` is the short blob digest (12 hex). ``current``/``total`` are bytes: of the
-    compressed blob while downloading and while extracting; 0 where they mean nothing.
-    ``retry_in_s`` is set with RETRYING only.
+    ``id`` is 12 hex: of the blob digest in a pull, of the diffID in a push.
+    ``current``/``total`` are bytes: of the compressed blob while downloading and while
+    extracting, of the layer while pushing; 0 where they mean nothing. ``retry_in_s`` is set
+    with RETRYING only, ``source`` (a repository's path) with MOUNTED only.
     """
 
     id: str
@@ -52,13 +58,14 @@ class LayerProgress:
     current: int = 0
     total: int = 0
     retry_in_s: int = 0
+    source: str = ""
 
     @property
     def text(self) -> str:
         """Docker's words for this state."""
         if self.status is LayerStatus.RETRYING:
             return f"Retrying in {self.retry_in_s} second{'' if self.retry_in_s == 1 else 's'}"
-        return str(self.status.value)
+        return f"{self.status.value} {self.source}" if self.source else str(self.status.value)
 
 
 ProgressEvent = Message | LayerProgress

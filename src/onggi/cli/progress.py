@@ -19,11 +19,31 @@ from onggi.cli.output import UNKNOWN_WIDTH, Output
 from onggi.cli.units import human_size
 from onggi.progress import LayerProgress, Message, ProgressEvent, ProgressSink, discard
 
-__all__ = ["JSONProgress", "PlainProgress", "TerminalProgress", "progress_bar", "progress_sink"]
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from onggi.cli.session import Session
+
+__all__ = [
+    "JSONProgress",
+    "PlainProgress",
+    "TerminalProgress",
+    "progress_bar",
+    "progress_kind",
+    "progress_sink",
+]
 
 # The bar needs more columns than this; on narrower terminals only sizes are shown.
 _BAR_MIN_WIDTH = 110
 _BAR_LENGTH = 50
+
+
+def progress_kind(session: Session) -> str:
+    """What ``--json``, ``--quiet`` and ``--progress`` ask for together: a kind of :func:`progress_sink`."""
+    if session.flag("json"):
+        return "json"
+    if session.flag("quiet") and not session.given("progress"):
+        return "quiet"
+    return str(session.flag("progress"))
 
 
 def progress_sink(kind: str, out: Output) -> ProgressSink:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onggi.cancel import CancelToken
 from onggi.cli.columns import table
-from onggi.cli.progress import JSONProgress, progress_sink
+from onggi.cli.progress import JSONProgress, progress_kind, progress_sink
 from onggi.cli.session import Failure, Session
 from onggi.cli.units import human_size
 from onggi.errors import Cancelled, OnggiError
@@ -36,7 +36,7 @@ def run(session: Session) -> int:
     reference = _parse(session)
     if session.flag("plan"):
         return _plan(session, reference)
-    kind = _progress_kind(session)
+    kind = progress_kind(session)
     if reference.is_name_only and not session.flag("all-tags") and kind in ("auto", "plain", "tty"):
         session.out.write("Using default tag: latest\n")
         session.out.flush()
@@ -68,14 +68,6 @@ def _canonical(reference: Reference, session: Session) -> Reference:
     return reference if session.flag("all-tags") else reference.tagged()
 
 
-def _progress_kind(session: Session) -> str:
-    if session.flag("json"):
-        return "json"
-    if session.flag("quiet") and not session.given("progress"):
-        return "quiet"
-    return str(session.flag("progress"))
-
-
 def _pull(session: Session, reference: Reference, draw: ProgressSink) -> list[Image]:
     from onggi.cli.background import run_watched
 
@@ -84,6 +76,7 @@ def _pull(session: Session, reference: Reference, draw: ProgressSink) -> list[Im
         "platform": session.flag("platform") or None,
         "limit_rate_bytes_per_s": session.flag("limit-rate") or None,
         "max_concurrent_downloads": session.flag("max-concurrent-downloads") or None,
+        "keep_blobs": session.flag("keep-blobs") if session.given("keep-blobs") else None,
     }
 
     def verb(sink: ProgressSink, cancel: CancelToken) -> list[Image]:

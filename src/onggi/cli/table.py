@@ -22,6 +22,7 @@ from onggi.cli.table_flags import list_format as _list_format
 from onggi.cli.table_flags import no_trunc as _no_trunc
 from onggi.cli.table_flags import one_format as _one_format
 from onggi.cli.table_flags import quiet as _quiet
+from onggi.cli.table_transfers import transfer_commands
 from onggi.cli.table_upkeep import upkeep_commands
 
 __all__ = ["program"]
@@ -115,7 +116,7 @@ def _image_commands() -> tuple[Command, ...]:
 def _image_changes() -> tuple[Command, ...]:
     return (
         *archive_commands(),
-        _pull(),
+        *transfer_commands(),
         Command(
             "image prune",
             usage="[OPTIONS]",
@@ -144,45 +145,6 @@ def _image_changes() -> tuple[Command, ...]:
                 Flag("no-prune", "bool", "Do not delete untagged parents"),
             ),
         ),
-    )
-
-
-def _pull() -> Command:
-    return Command(
-        "image pull",
-        "pull",
-        usage="[OPTIONS] NAME[:TAG|@DIGEST]",
-        short="Download an image from a registry",
-        run="pull:run",
-        arity=_ONE,
-        completes="repository",
-        flags=(
-            Flag("all-tags", "bool", "Download all tagged images in the repository", short="a"),
-            Flag(
-                "disable-content-trust",
-                "bool",
-                "Accepted for Docker's sake; digests are always verified",
-                default=True,
-            ),
-            Flag("format", "string", "Format the plan of --plan using a Go template"),
-            _json("The same as --progress json; with --plan, print the plan as JSON"),
-            Flag("limit-rate", "size", "Receive at most this many bytes a second (e.g. 10MB)"),
-            Flag("max-concurrent-downloads", "int", "Layers to download at once (default 3)"),
-            Flag("plan", "bool", "Show what a pull would fetch and need; fetch nothing"),
-            Flag("platform", "string", "Set platform if server is multi-platform capable"),
-            _progress(),
-            _quiet("Suppress verbose output"),
-        ),
-    )
-
-
-def _progress() -> Flag:
-    return Flag(
-        "progress",
-        "string",
-        "Set type of progress output (auto, tty, plain, json)",
-        default="auto",
-        choices=("auto", "tty", "plain", "json"),
     )
 
 
@@ -442,7 +404,19 @@ def program() -> Program:
         (
             (
                 "Common Commands",
-                ("pull", "images", "history", "inspect", "tag", "rmi", "login", "logout", "version", "info"),
+                (
+                    "pull",
+                    "push",
+                    "images",
+                    "history",
+                    "inspect",
+                    "tag",
+                    "rmi",
+                    "login",
+                    "logout",
+                    "version",
+                    "info",
+                ),
             ),
             ("Archives", ("save", "load", "import")),
             ("Look Inside", ("layers", "explain", "verify", "doctor", "events")),

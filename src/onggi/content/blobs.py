@@ -3,8 +3,9 @@
     blobs/sha256/<hex>           whole: its digest was right
     blobs/sha256/<hex>.partial   in part; the next pull goes on from it
     blobs/sha256/<hex>.spans     which parts, when there are several (spans.py)
+    blobs/sha256/<hex>.kept      an empty file: the blob stays after its layer is committed
 
-They live until the layer made of them is committed. One download of a blob at a time is the
+Without that mark they live until the layer made of them is committed. One download of a blob at a time is the
 caller's business (a lease).
 """
 
@@ -121,7 +122,22 @@ class BlobStore:
         return [Digest(f"sha256:{name}") for name in sorted({name.partition(".")[0] for name in names})]
 
     def discard(self, digest: Digest) -> None:
-        """Delete a blob, whole or partial."""
+        """Delete a blob, whole or partial, kept or not."""
         final = self.final_path(digest)
-        for path in (final, final.with_suffix(".partial"), final.with_suffix(".spans")):
+        for path in (final, *(final.with_suffix(f".{end}") for end in ("partial", "spans", "kept"))):
             path.unlink(missing_ok=True)
+
+    # --- blobs that stay ------------------------------------------------------------------
+
+    def keep(self, digest: Digest) -> None:
+        """Mark a whole blob as one that stays."""
+        self.final_path(digest).with_suffix(".kept").touch(0o600)
+
+    def is_kept(self, digest: Digest) -> bool:
+        """True for a whole blob that stays."""
+        final = self.final_path(digest)
+        return final.with_suffix(".kept").exists() and final.exists()
+
+    def kept(self) -> list[Digest]:
+        """Every blob with the mark, sorted."""
+        return [digest for digest in self.held() if self.final_path(digest).with_suffix(".kept").exists()]

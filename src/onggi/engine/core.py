@@ -6,6 +6,7 @@ changes something does it inside :meth:`Core.writing`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import time_ns
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from onggi.content.blobs import BlobStore
     from onggi.layers.driver import StorageDriver
     from onggi.store.last_use import LastUse
+    from onggi.store.manifests import ManifestDB
     from onggi.store.pins import Pins
     from onggi.store.trash import Trash
 
@@ -107,6 +109,13 @@ class Core:
             parallel_min_bytes=self.config.parallel_range_min_bytes,
         )
 
+    @property
+    def manifests(self) -> ManifestDB:
+        """Manifests as they came or went; only transfers and removals need that room."""
+        from onggi.store.manifests import ManifestDB
+
+        return ManifestDB(self.layout.manifests)
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """The right to change the store; first clears what killed processes left.
@@ -140,7 +149,13 @@ class Core:
 
     def recover(self) -> int:
         """Finish or undo what killed processes left; returns how many things were cleared."""
-        return self.layers.recover() + self._finish_removals() + self._discard_blobs() + self.trash.empty()
+        return (
+            self.layers.recover()
+            + self._finish_removals()
+            + self._forget_manifests()
+            + self._discard_blobs()
+            + self.trash.empty()
+        )
 
     def _finish_removals(self) -> int:
         finished = 0
@@ -163,13 +178,55 @@ class Core:
             return True
         return any(container.image_id == image_id for container in known_containers(self.layout))
 
+    def _forget_manifests(self) -> int:
+        """Forget what came with images that are gone: removed by a dockerd, or by a killed removal."""
+        forgotten = 0
+        for image_id in self._images_with_manifests():
+            if image_id in self.images:
+                continue
+            lease = self.locks.try_acquire(f"image-{image_id.hex}", exclusive=True)
+            if lease is None:
+                continue
+            gone = image_id not in self.images
+            if gone:
+                self.forget_manifests(image_id)
+                forgotten += 1
+            lease.release(remove=gone)
+        return forgotten
+
+    def _images_with_manifests(self) -> list[ImageID]:
+        try:
+            names = os.listdir(self.layout.manifests)
+        except FileNotFoundError:
+            return []
+        return [ImageID(f"sha256:{name}") for name in names if len(name) == 64]
+
+    def forget_manifests(self, image_id: ImageID) -> None:
+        """Delete an image's manifests, and the kept blobs that no other image's manifest lists."""
+        listed = {layer.digest for each in self.manifests.of(image_id) for layer in each.layers}
+        self.manifests.remove(image_id)
+        kept = listed.intersection(self.blobs.kept())
+        if not kept:
+            return
+        wanted = {layer.digest for each in self.manifests.all() for layer in each.layers}
+        for digest in sorted(kept - wanted):
+            lease = self.locks.try_acquire(want_lock(digest), exclusive=True)
+            if lease is not None:
+                self.blobs.discard(digest)
+                lease.release(remove=True)
+
     def _discard_blobs(self) -> int:
-        """Delete received blobs whose layers exist: a pull was killed between the two."""
+        """Delete received blobs whose layers exist: a pull was killed between the two.
+
+        Those that a pull was told to keep stay.
+        """
         discarded = 0
         if not any(self.layout.blobs.glob("sha256/*")):
             return 0
         for digest in self.blobs.held():
             diff_id = self.distribution.diff_id(digest)
+            if self.blobs.is_kept(digest):
+                continue
             if diff_id is None or all(record.diff_id != diff_id for record in self.layers.db.records()):
                 continue
             lease = self.locks.try_acquire(want_lock(digest), exclusive=True)
@@ -192,7 +249,8 @@ class Core:
         self.last_use.note([image_id, *chains])
 
     def forget(self, image_id: ImageID) -> None:
-        """An image is gone: so are its pin and its last use."""
+        """An image is gone: so are its pin, its last use, its manifests and the blobs kept for it."""
+        self.forget_manifests(image_id)
         self.pins.remove(image_id)
         self.last_use.forget(image_id)
 

@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from onggi.transfer.load import Loaded
     from onggi.transfer.plan import PullPlan
     from onggi.transfer.pull import Puller, PullOptions
+    from onggi.transfer.push import Pushed
 
 if TYPE_CHECKING:
     # Inside the class, ``list`` is a verb.
     ImageList = list[Image]
+    PushedList = list[Pushed]
     RemovedList = list[Removed]
     TagHistory = list[TagChange]
 
@@ -106,6 +108,7 @@ class Images:
         timeout_s: float | None = None,
         limit_rate_bytes_per_s: int | None = None,
         max_concurrent_downloads: int | None = None,
+        keep_blobs: bool | None = None,
     ) -> Image:
         """Pull one image; without tag and digest that is ``latest``.
 
@@ -117,7 +120,7 @@ class Images:
         token = cancel or CancelToken(timeout_s)
         # The helper starts beside the imports and the first requests, not after them.
         self._workers().warm_up()
-        options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads)
+        options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads, keep_blobs)
         parsed = Reference.parse(reference, self._core.config.compat).tagged()
         image_id = self._pull_one(parsed, options, progress, token, parsed)
         return self.get(image_id)
@@ -132,12 +135,13 @@ class Images:
         timeout_s: float | None = None,
         limit_rate_bytes_per_s: int | None = None,
         max_concurrent_downloads: int | None = None,
+        keep_blobs: bool | None = None,
     ) -> ImageList:
         """Pull every tag of a repository, in the registry's order."""
         token = cancel or CancelToken(timeout_s)
         # The helper starts beside the imports and the first requests, not after them.
         self._workers().warm_up()
-        options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads)
+        options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads, keep_blobs)
         parsed = Reference.parse(name, self._core.config.compat)
         if parsed.tag is not None or parsed.digest is not None:
             raise InvalidArgument("tag can't be used with --all-tags/-a")
@@ -169,7 +173,7 @@ class Images:
         from onggi.transfer.plan import plan_pull
 
         parsed = Reference.parse(reference, self._core.config.compat).tagged()
-        options = self._options(platform, None, None)
+        options = self._options(platform, None, None, None)
         return plan_pull(self._puller, parsed, options, cancel or CancelToken(timeout_s))
 
     def _pull_one(
@@ -188,7 +192,9 @@ class Images:
         progress(Message(_status(pulled.newer, _stored_name(shown))))
         return pulled.image_id
 
-    def _options(self, platform: str | None, rate: int | None, downloads: int | None) -> PullOptions:
+    def _options(
+        self, platform: str | None, rate: int | None, downloads: int | None, keep: bool | None
+    ) -> PullOptions:
         from onggi.content.ratelimit import RateLimiter
         from onggi.transfer.pull import PullOptions
 
@@ -200,6 +206,7 @@ class Images:
             max_concurrent_downloads=downloads or config.max_concurrent_downloads,
             max_unpacks=(os.cpu_count() or 1) + 1,
             limiter=RateLimiter(limit) if limit else None,
+            keep_blobs=config.keep_blobs if keep is None else keep,
         )
 
     @cached_property
@@ -215,6 +222,7 @@ class Images:
             images=core.images,
             tags=core.tags,
             distribution=core.distribution,
+            manifests=core.manifests,
             locks=core.locks,
             workers=self._workers(),
         )
@@ -316,6 +324,56 @@ class Images:
             cancel=cancel or CancelToken(timeout_s),
         )
         return self.get(image_id)
+
+    # --- pushing --------------------------------------------------------------------------
+
+    def push(
+        self,
+        reference: str,
+        *,
+        compression: str | None = None,
+        oci: bool | None = None,
+        platform: str | None = None,
+        progress: ProgressSink = discard,
+        cancel: CancelToken | None = None,
+        timeout_s: float | None = None,
+        max_concurrent_uploads: int | None = None,
+    ) -> Pushed:
+        """Push one tag; without a tag that is ``latest``.
+
+        ``compression`` is ``gzip``, ``zstd`` or ``none``; None takes layers as they are known,
+        and gzip for the others. ``oci`` forces the form of the manifest. Raises NothingToPush,
+        DigestPush, LayerChanged, and the registry's errors.
+        """
+        from onggi.engine.pushing import options_of, push
+
+        parsed = Reference.parse(reference, self._core.config.compat).tagged()
+        options = options_of(self._core, compression, oci, platform, max_concurrent_uploads)
+        (pushed,) = push(
+            self._core, self._client(), parsed, options, progress, cancel or CancelToken(timeout_s)
+        )
+        return pushed
+
+    def push_all(
+        self,
+        name: str,
+        *,
+        compression: str | None = None,
+        oci: bool | None = None,
+        platform: str | None = None,
+        progress: ProgressSink = discard,
+        cancel: CancelToken | None = None,
+        timeout_s: float | None = None,
+        max_concurrent_uploads: int | None = None,
+    ) -> PushedList:
+        """Push every tag of a repository, sorted."""
+        from onggi.engine.pushing import options_of, push
+
+        parsed = Reference.parse(name, self._core.config.compat)
+        if not parsed.is_name_only:
+            raise InvalidArgument("tag can't be used with --all-tags/-a")
+        options = options_of(self._core, compression, oci, platform, max_concurrent_uploads)
+        return push(self._core, self._client(), parsed, options, progress, cancel or CancelToken(timeout_s))
 
     # --- naming and removing --------------------------------------------------------------
 

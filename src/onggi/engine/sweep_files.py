@@ -55,11 +55,14 @@ def _forget_blob(core: Core, path: Path) -> bool:
 
 def blobs(core: Core) -> Iterator[Found]:
     age_s = core.config.partial_max_age_s
+    kept = set(core.blobs.kept()) & {layer.digest for each in core.manifests.all() for layer in each.layers}
     for digest in core.blobs.held():
         paths = [path for path in _blob_files(core, digest) if path.exists()]
         path = paths[0] if paths else core.blobs.final_path(digest)
         if core.locks.is_held(want_lock(digest)):
             yield stays("blob", digest.short, path, "a running command receives it", busy=True)
+        elif digest in kept:
+            yield stays("blob", digest.short, path, "kept beside its layer: a push sends it as it came")
         elif not all(is_settled(path, age_s) for path in paths):
             yield stays("blob", digest.short, path, f"received, kept for {_days(age_s)} for the next pull")
         else:
@@ -69,7 +72,7 @@ def blobs(core: Core) -> Iterator[Found]:
 
 def _blob_files(core: Core, digest: Digest) -> list[Path]:
     final = core.blobs.final_path(digest)
-    return [final, final.with_suffix(".partial"), final.with_suffix(".spans")]
+    return [final, *(final.with_suffix(f".{end}") for end in ("partial", "spans", "kept"))]
 
 
 def _discard_blob(core: Core, digest: Digest) -> bool:

@@ -11,6 +11,7 @@ __all__ = [
     "DOCKER_SCHEMA1",
     "OCI_CONFIG",
     "OCI_INDEX",
+    "OCI_LAYER",
     "OCI_MANIFEST",
     "config_class",
     "is_config",
@@ -29,6 +30,7 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 # What the pull asks for; sent as separate Accept lines (docker-engine §2.5).

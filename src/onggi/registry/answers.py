@@ -49,6 +49,9 @@ _USUAL = {
     "MANIFEST_UNVERIFIED": "manifest failed signature verification",
     "MANIFEST_BLOB_UNKNOWN": "blob unknown to registry",
     "BLOB_UNKNOWN": "blob unknown to registry",
+    "BLOB_UPLOAD_UNKNOWN": "blob upload unknown to registry",
+    "BLOB_UPLOAD_INVALID": "blob upload invalid",
+    "RANGE_INVALID": "invalid content range",
 }
 # Characters of a body that nobody can parse, shown in an error.
 _SHOWN_BODY = 300
@@ -67,12 +70,16 @@ class Answer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom an error is about: familiar reference and name, and the server to log in to."""
+    """Whom an error is about: familiar reference and name, and the server to log in to.
+
+    ``pushing``: Docker then says less of what may be wrong.
+    """
 
     familiar: str
     name: str
     server: str
     name_only: bool = False
+    pushing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,10 @@ def failure(answer: Answer, body: bytes, subject: Subject) -> OnggiError:
         return _rate_limited(answer, said)
     if said is None:
         return _unreadable(status, body, subject)
+    if subject.pushing and said.code not in ("DENIED", "UNAUTHORIZED", "NAME_UNKNOWN"):
+        return RegistryError(said.text, status)
+    if said.code == "DENIED" and subject.pushing:
+        return AccessDenied(said.full, subject.server)
     if said.code == "DENIED":
         return AccessDenied(said.text if said.bare else _denied(subject.name, said.text), subject.server)
     if said.code == "UNAUTHORIZED":
@@ -190,7 +201,7 @@ def _said(error: Mapping[str, Any]) -> _Said:
 
 def _unreadable(status: int, body: bytes, subject: Subject) -> OnggiError:
     text = body.decode("utf-8", "replace").lstrip()
-    if status == 404:
+    if status == 404 and not subject.pushing:
         kind = "name unknown" if subject.name_only else "manifest unknown"
         if subject.name_only:
             return RepositoryUnknown(subject.name, kind)

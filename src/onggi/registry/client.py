@@ -11,12 +11,14 @@ from onggi.config import Config
 from onggi.errors import OnggiError
 from onggi.oci.reference import Reference
 from onggi.registry.credentials import Credentials, Keychain, domain_of, server_of
+from onggi.registry.destination import Destination
 from onggi.registry.endpoints import Endpoint, endpoints
 from onggi.registry.errors import NetworkError, TlsError
 from onggi.registry.patience import Patience
 from onggi.registry.repository import Repository, Resolved
 from onggi.registry.session import Session
 from onggi.registry.transport import Transport
+from onggi.registry.upload import Retries
 
 __all__ = ["LoginResult", "RegistryClient", "Repository", "Resolved"]
 
@@ -55,9 +57,23 @@ class RegistryClient:
         """The repository of a reference; nothing is sent yet."""
         return Repository(reference, lambda: self._sessions_of(reference.domain), self._patience)
 
-    def _sessions_of(self, domain: str) -> list[Session]:
+    def destination(self, reference: Reference, *, retries: Retries | None = None) -> Destination:
+        """The same for writing: the registry itself, never a mirror (docker-engine §2.2)."""
+        return Destination(
+            reference,
+            lambda: self._sessions_of(reference.domain, mirrors=False),
+            self._patience,
+            retries or Retries(self._config.max_download_attempts),
+        )
+
+    def credentials(self, domain: str) -> Credentials:
+        """What a registry would be shown. Raises CredentialError."""
+        return self._keychain.resolve(domain)
+
+    def _sessions_of(self, domain: str, *, mirrors: bool = True) -> list[Session]:
         """One session per endpoint of a registry, in the order to be asked."""
-        return [self._session(endpoint, domain) for endpoint in endpoints(self._config, domain)]
+        found = endpoints(self._config, domain, mirrors=mirrors)
+        return [self._session(endpoint, domain) for endpoint in found]
 
     def _session(self, endpoint: Endpoint, domain: str) -> Session:
         """A mirror is another host: it gets its own credentials, never those of the registry it mirrors."""

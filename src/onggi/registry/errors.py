@@ -12,13 +12,16 @@
     BadCredentials (Unauthorized)      wrong, or missing
     RateLimited (ResourceExhausted)    429
     BrokenRegistry (DataLoss)          the registry breaks the protocol
-    └── ManifestMismatch, ConfigMismatch   bytes that are not the digest's
+    ├── ManifestMismatch, ConfigMismatch   bytes that are not the digest's
+    ├── BlobRefused                        an upload that the registry does not know or want
+    └── ForeignAddress                     an upload is to go where it must not
     TlsFiles, ProxySettings (InvalidArgument)   what the host's own settings say cannot be used
 """
 
 from __future__ import annotations
 
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from onggi.content.errors import Throttled
 from onggi.errors import (
@@ -32,13 +35,16 @@ from onggi.errors import (
     Unauthorized,
     Unavailable,
 )
+from onggi.registry.foreign import one_line
 
 __all__ = [
     "AccessDenied",
     "BadCredentials",
     "BlobUnknown",
+    "BlobRefused",
     "BrokenRegistry",
     "ConfigMismatch",
+    "ForeignAddress",
     "ManifestMismatch",
     "ManifestUnknown",
     "NetworkError",
@@ -53,6 +59,8 @@ __all__ = [
     "prefixed",
 ]
 
+# Characters of an address of the other side's that an error shows.
+_SHOWN_ADDRESS = 200
 _OTHER_BYTES = "the registry, or something on the way, served other bytes"
 
 
@@ -95,6 +103,28 @@ class ConfigMismatch(BrokenRegistry):
     def __init__(self, digest: str) -> None:
         super().__init__(f"image config verification failed for digest {digest}", hint=_OTHER_BYTES)
         self.digest = digest
+
+
+class BlobRefused(BrokenRegistry):
+    """The registry has forgotten an upload, or found other bytes in it than were sent."""
+
+    def __init__(self, name: str, said: str) -> None:
+        super().__init__(
+            f"push {name}: the registry does not take a blob: {said}",
+            hint="the registry, or a proxy before it, is in trouble; try again later",
+        )
+
+
+class ForeignAddress(BrokenRegistry):
+    """The registry sends an upload to another host, where it cannot go with our credentials."""
+
+    def __init__(self, registry: str, address: str, reason: str) -> None:
+        parts = urlsplit(address)
+        where = one_line(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")[:_SHOWN_ADDRESS]
+        super().__init__(
+            f'"{registry}": uploads are sent to "{where}": refused, since {reason}',
+            hint="ask whoever runs the registry; behind a proxy it must know the address it is called by",
+        )
 
 
 class ManifestUnknown(NotFound):

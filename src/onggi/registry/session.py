@@ -10,9 +10,9 @@ from onggi.errors import OnggiError
 from onggi.registry.auth import Authorizer, Scopes
 from onggi.registry.credentials import Credentials
 from onggi.registry.endpoints import Endpoint
-from onggi.registry.errors import BadCredentials, prefixed
+from onggi.registry.errors import BadCredentials, ForeignAddress, prefixed
 from onggi.registry.response import Response
-from onggi.registry.transport import Headers, Transport
+from onggi.registry.transport import Body, Headers, Transport, is_downgrade, same_origin
 
 __all__ = ["Session"]
 
@@ -75,17 +75,58 @@ class Session:
         When the registry no longer takes the token it is renewed, and the request repeated,
         once. The caller reads the answer to its end or closes it.
         """
+        return self.write(method, f"{self.endpoint.url}/v2/{path}", headers, scopes, cancel)
+
+    def write(
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        scopes: Scopes,
+        cancel: CancelToken,
+        *,
+        body: Body = None,
+        answer_s: float | None = None,
+    ) -> Response:
+        """A request to an address that the registry gave for an upload, or to one of its own.
+
+        Only the endpoint itself sees our credentials (CVE-2026-50151), and nothing goes from
+        https to http; ``body`` as :meth:`Transport.request` takes it. With a body that can be
+        sent only once a 401 renews the token, but the caller repeats. Raises ForeignAddress.
+        """
         self.ping(cancel)
-        url = f"{self.endpoint.url}/v2/{path}"
-        response = self._request(method, url, headers, scopes, cancel)
+        if not same_origin(url, self.endpoint.url):
+            return self._write_elsewhere(method, url, headers, cancel, body, answer_s)
+        response = self._request(method, url, headers, scopes, cancel, body, answer_s)
         if response.status == 401 and response.url == url and self._auth.learn(response):
-            response.release()
             self._auth.forget(scopes)
-            response = self._request(method, url, headers, scopes, cancel)
+            if body is None or isinstance(body, bytes):
+                response.release()
+                response = self._request(method, url, headers, scopes, cancel, body, answer_s)
+        return response
+
+    def _write_elsewhere(
+        self, method: str, url: str, headers: Headers, cancel: CancelToken, body: Body, answer_s: float | None
+    ) -> Response:
+        if is_downgrade(self.endpoint.url, url, self.endpoint):
+            raise ForeignAddress(self.endpoint.url, url, "it leaves https")
+        response = self._transport.request(
+            method, url, headers, self.endpoint, cancel, body=body, answer_s=answer_s
+        )
+        if response.status in (401, 403):
+            response.close()
+            raise ForeignAddress(self.endpoint.url, url, "it asks for credentials, which are not for it")
         return response
 
     def _request(
-        self, method: str, url: str, headers: Headers, scopes: Scopes, cancel: CancelToken
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        scopes: Scopes,
+        cancel: CancelToken,
+        body: Body = None,
+        answer_s: float | None = None,
     ) -> Response:
         try:
             authorization = self._auth.header(scopes, cancel)
@@ -94,4 +135,4 @@ class Session:
         sent = dict(headers)
         if authorization is not None:
             sent["Authorization"] = authorization
-        return self._transport.request(method, url, sent, self.endpoint, cancel)
+        return self._transport.request(method, url, sent, self.endpoint, cancel, body=body, answer_s=answer_s)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,9 +33,11 @@ from onggi.registry.sockets import CONNECT_TIMEOUT_S, HttpPool, HttpsPool, Watch
 from onggi.registry.tls import TlsContexts
 from onggi.version import __version__
 
-__all__ = ["Headers", "Transport"]
+__all__ = ["Body", "Headers", "Transport", "is_downgrade", "same_origin"]
 
 Headers = Mapping[str, "str | list[str]"]
+# Bytes may be sent again; an iterator can be used only once.
+Body = bytes | Iterable[bytes] | None
 
 _MAX_REDIRECTS = 10
 # Characters of another one's address that an error shows.
@@ -56,7 +58,7 @@ class _Call:
     method: str
     url: str
     headers: urllib3.HTTPHeaderDict
-    body: bytes | None
+    body: Body
     stall_s: float
     where: str
 
@@ -114,19 +116,24 @@ class Transport:
         endpoint: Endpoint,
         cancel: CancelToken,
         *,
-        body: bytes | None = None,
+        body: Body = None,
         timeout_s: float | None = None,
+        answer_s: float | None = None,
         follow: bool = True,
         same_origin: bool = False,
     ) -> Response:
         """One request, redirects included; the caller reads the answer to its end or closes it.
 
-        ``timeout_s`` counts where it is below the stall timeout. With ``same_origin`` a redirect
-        to another host is an error. Raises NetworkError, TlsError, BrokenRegistry, TlsFiles,
+        ``timeout_s`` counts where it is below the stall timeout, ``answer_s`` where it is above:
+        for uploads, whose answers take their time and whose addresses stay out of errors. With
+        ``same_origin`` a redirect to another host is an error; a body that can be sent only once
+        follows none. Raises NetworkError, TlsError, BrokenRegistry, TlsFiles,
         ProxySettings, Cancelled, DeadlineExceeded.
         """
         stall_s = min(timeout_s or self._config.stall_timeout_s, self._config.stall_timeout_s)
-        where = f'{method.capitalize()} "{without_secrets(url, keep_query=True)}"'
+        stall_s = max(stall_s, answer_s or 0.0)
+        where = f'{method.capitalize()} "{without_secrets(url, keep_query=answer_s is None)}"'
+        follow = follow and (body is None or isinstance(body, bytes))
         call = _Call(method, url, self._header_dict(headers), body, stall_s, where)
         for _ in range(_MAX_REDIRECTS + 1):
             cancel.check()
@@ -149,8 +156,7 @@ class Transport:
         moved = _origin(old) != _origin(new)
         if moved and same_origin:
             raise _refused(old, new, "it is not who our credentials are for")
-        downgrade = urlsplit(old).scheme == "https" and target.scheme == "http"
-        if downgrade and endpoint.verify and not is_insecure(self._config, host):
+        if is_downgrade(old, new, endpoint) and not is_insecure(self._config, host):
             raise _refused(old, new, f"it leaves https; list {host} in insecure-registries if that is meant")
         headers = call.headers.copy()
         if moved:
@@ -186,7 +192,8 @@ class Transport:
             except (HTTPError, OSError) as error:
                 watch.end()
                 cancel.check()
-                if watch.reused and _is_hang_up(error) and attempt < _STALE_CONNECTIONS:
+                again = call.body is None or isinstance(call.body, bytes)
+                if again and watch.reused and _is_hang_up(error) and attempt < _STALE_CONNECTIONS:
                     continue
                 raise translate(call.where, call.url, error, call.stall_s, go_prefix=go_prefix) from error
             except OnggiError as error:
@@ -260,6 +267,16 @@ def _refused(old: str, new: str, reason: str) -> BrokenRegistry:
     return BrokenRegistry(
         f'"{old}": redirected{where}: refused, since {reason}', hint="ask whoever runs the registry"
     )
+
+
+def same_origin(url: str, other: str) -> bool:
+    """True when what may be sent to one may be sent to the other."""
+    return _origin(url) == _origin(other)
+
+
+def is_downgrade(old: str, new: str, endpoint: Endpoint) -> bool:
+    """True when ``new`` leaves TLS though the endpoint is one that is verified."""
+    return endpoint.verify and urlsplit(old).scheme == "https" and urlsplit(new).scheme == "http"
 
 
 def _origin(url: str) -> tuple[str, str, int]:

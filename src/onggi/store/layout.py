@@ -18,7 +18,8 @@ graph-driver store); what Docker has no file for lives under ``onggi/``::
     │   └── distribution/{diffid-by-digest,v2metadata-by-diffid}/sha256/<hex>
     ├── <driver>/                        0710  the driver's own (overlay2: <cache-id>/, l/)
     └── onggi/                           0700
-        ├── blobs/sha256/<hex>[.partial]       what a pull has received
+        ├── blobs/sha256/<hex>[.partial|.kept] what a pull has received
+        ├── manifests/<image id>/<hex>         manifests as they came or went (manifests.py)
         ├── staging/<cache-id>/                layers on their way into the store
         ├── locks/<kind>-<id>                  leases (locks.py)
         ├── mounts/                            images mounted by hand
@@ -88,6 +89,11 @@ class Layout:
         return self.own / "blobs"
 
     @property
+    def manifests(self) -> Path:
+        """Manifests by image."""
+        return self.own / "manifests"
+
+    @property
     def staging(self) -> Path:
         """Layers on their way into the store, one directory per cache-id."""
         return self.own / "staging"
@@ -153,6 +159,7 @@ class Layout:
             (self.own, 0o700),
             (self.own / "blobs", 0o700),
             (self.own / "blobs" / "sha256", 0o700),
+            (self.manifests, 0o700),
             (self.staging, 0o700),
             (self.locks, 0o700),
             (self.mounts, 0o711),

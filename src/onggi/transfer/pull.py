@@ -29,7 +29,8 @@ from onggi.progress import LayerStatus, ProgressSink
 from onggi.registry.client import RegistryClient, Repository
 from onggi.store.distribution import BlobSource, DistributionDB
 from onggi.store.imagedb import ImageDB
-from onggi.store.locks import LockDirectory, want_lock
+from onggi.store.locks import Lease, LockDirectory, want_lock
+from onggi.store.manifests import ManifestDB
 from onggi.store.tags import DigestTaken, TagStore
 from onggi.transfer.layers import ConfigMismatch, Download, LayerPull, Need, Wanted
 from onggi.transfer.platform_search import PlatformSearch
@@ -62,12 +63,16 @@ class ForeignOperatingSystem(Unsupported):
 
 @dataclass(frozen=True, slots=True)
 class PullOptions:
-    """What one pull may differ in from the configuration."""
+    """What one pull may differ in from the configuration.
+
+    ``keep_blobs``: blobs stay beside the layers made of them, so that a push sends the same bytes.
+    """
 
     platform: Platform | None = None
     max_concurrent_downloads: int = 3
     max_unpacks: int = 3
     limiter: RateLimiter | None = None
+    keep_blobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class Puller:
     images: ImageDB
     tags: TagStore
     distribution: DistributionDB
+    manifests: ManifestDB
     locks: LockDirectory
     workers: Workers
 
@@ -149,14 +155,19 @@ class Puller:
     ) -> ImageID:
         image_id = ImageID.parse(selected.manifest.config.digest)
         leases.enter_context(self.locks.acquire(f"image-{image_id.hex}", exclusive=False, cancel=cancel))
-        if self._is_whole(image_id):
+        if self._is_whole(image_id) and not (options.keep_blobs and self._lacks_blobs(selected.manifest)):
+            self.manifests.add(image_id, selected.manifest)
             return image_id
         config = self.fetch_config(repository, selected.manifest, cancel)
-        wanted = self._want(selected.manifest, config, reporter, cancel, leases)
+        wanted = self._want(selected.manifest, config, options, reporter, cancel, leases)
         self._transfer(repository, wanted, options, reporter, cancel)
         self._remember(repository, [layer for layer in wanted if layer.need is Need.NOTHING])
+        self.manifests.add(image_id, selected.manifest)
         self.images.add(config)
         return image_id
+
+    def _lacks_blobs(self, manifest: Manifest) -> bool:
+        return not all(self.blobs.is_kept(layer.digest) for layer in manifest.layers)
 
     def _is_whole(self, image_id: ImageID) -> bool:
         """True when the image is here with all its layers in order."""
@@ -182,6 +193,7 @@ class Puller:
         self,
         manifest: Manifest,
         config: ImageConfig,
+        options: PullOptions,
         reporter: Reporter,
         cancel: CancelToken,
         leases: ExitStack,
@@ -196,7 +208,7 @@ class Puller:
         ):
             parent = chains[depth - 2] if depth > 1 else None
             layer = Wanted(descriptor, diff_id, chain, parent, depth)
-            held = self._lease(layer, held, cancel, leases) and held
+            held = self._lease(layer, held, options, cancel, leases) and held
             wanted.append(layer)
             if descriptor.digest not in shown:
                 shown.add(descriptor.digest)
@@ -204,11 +216,19 @@ class Puller:
                 reporter.layer(descriptor.digest.short, status)
         return wanted
 
-    def _lease(self, layer: Wanted, held_below: bool, cancel: CancelToken, leases: ExitStack) -> bool:
+    def _lease(
+        self,
+        layer: Wanted,
+        held_below: bool,
+        options: PullOptions,
+        cancel: CancelToken,
+        leases: ExitStack,
+    ) -> bool:
         """Take the lease that fits: shared on a layer that is here, exclusive to make one.
 
         Docker stops looking after the first layer it must fetch (§2.7.3): so do we, since a
-        layer cannot be here without its parent, except by damage.
+        layer cannot be here without its parent, except by damage. A layer whose blob is to be
+        kept, and is not here, is fetched like one that is not known to come from that blob.
         """
         lease = self.layers.lease(layer.chain_id, cancel=cancel)
         if self.layers.usable(layer.chain_id) is None:
@@ -219,7 +239,9 @@ class Puller:
         leases.callback(lease.release)
         layer.lease = lease
         if not lease.exclusive:
-            known = self.distribution.diff_id(layer.descriptor.digest) == layer.diff_id
+            digest = layer.descriptor.digest
+            known = self.distribution.diff_id(digest) == layer.diff_id
+            known = known and (not options.keep_blobs or self.blobs.is_kept(digest))
             layer.need = Need.NOTHING if known and held_below else Need.HASH
         return layer.need is Need.NOTHING
 
@@ -257,8 +279,7 @@ class Puller:
                     reporter.layer(digest.short, LayerStatus.COMPLETE)
                 pending.remove(digest)
                 if digest not in pending:
-                    needed.pop(digest).release()
-                    self._discard(digest)
+                    self._keep_or_discard(digest, needed.pop(digest), options)
 
         needed = {digest: self.locks.acquire(want_lock(digest), exclusive=False) for digest in set(pending)}
         try:
@@ -267,8 +288,13 @@ class Puller:
             for lease in needed.values():
                 lease.release()
 
-    def _discard(self, digest: Digest) -> None:
-        """Delete a blob, unless another pull wants it for a layer of its own."""
+    def _keep_or_discard(self, digest: Digest, wanted: Lease, options: PullOptions) -> None:
+        """Let go of a blob; delete it, unless it is to stay or another pull wants it for a layer."""
+        if options.keep_blobs:
+            self.blobs.keep(digest)
+        wanted.release()
+        if self.blobs.is_kept(digest):
+            return
         lease = self.locks.try_acquire(want_lock(digest), exclusive=True)
         if lease is not None:
             self.blobs.discard(digest)

@@ -11,7 +11,9 @@ __all__ = ["Reporter"]
 
 # Seconds between two reports of one layer's bytes; Docker's own limit.
 _INTERVAL_S = 0.1
-_COUNTING = frozenset({LayerStatus.DOWNLOADING, LayerStatus.EXTRACTING, LayerStatus.LOADING})
+_COUNTING = frozenset(
+    {LayerStatus.DOWNLOADING, LayerStatus.EXTRACTING, LayerStatus.LOADING, LayerStatus.PUSHING}
+)
 
 
 class Reporter:
@@ -28,7 +30,13 @@ class Reporter:
             self._sink(Message(text, id))
 
     def layer(
-        self, id: str, status: LayerStatus, current: int = 0, total: int = 0, retry_in_s: int = 0
+        self,
+        id: str,
+        status: LayerStatus,
+        current: int = 0,
+        total: int = 0,
+        retry_in_s: int = 0,
+        source: str = "",
     ) -> None:
         """The state of one layer; counts closer than 100 ms are dropped, except the last."""
         with self._lock:
@@ -37,4 +45,4 @@ class Reporter:
                 if now - self._last.get((id, status), 0.0) < _INTERVAL_S:
                     return
                 self._last[id, status] = now
-            self._sink(LayerProgress(id, status, current, total, retry_in_s))
+            self._sink(LayerProgress(id, status, current, total, retry_in_s, source))

@@ -1,0 +1,87 @@
+"""Rows of the command table: images on their way from and to a registry."""
+
+from __future__ import annotations
+
+from onggi.cli.command import Command
+from onggi.cli.flags import Flag
+from onggi.cli.table_flags import ONE, json_flag, quiet
+
+__all__ = ["transfer_commands"]
+
+
+def transfer_commands() -> tuple[Command, ...]:
+    """pull, push."""
+    return _pull(), _push()
+
+
+def _pull() -> Command:
+    return Command(
+        "image pull",
+        "pull",
+        usage="[OPTIONS] NAME[:TAG|@DIGEST]",
+        short="Download an image from a registry",
+        run="pull:run",
+        arity=ONE,
+        completes="repository",
+        flags=(
+            Flag("all-tags", "bool", "Download all tagged images in the repository", short="a"),
+            Flag(
+                "disable-content-trust",
+                "bool",
+                "Accepted for Docker's sake; digests are always verified",
+                default=True,
+            ),
+            Flag("format", "string", "Format the plan of --plan using a Go template"),
+            json_flag("The same as --progress json; with --plan, print the plan as JSON"),
+            Flag("keep-blobs", "bool", "Keep what was received, so that a push sends the same bytes"),
+            Flag("limit-rate", "size", "Receive at most this many bytes a second (e.g. 10MB)"),
+            Flag("max-concurrent-downloads", "int", "Layers to download at once (default 3)"),
+            Flag("plan", "bool", "Show what a pull would fetch and need; fetch nothing"),
+            Flag("platform", "string", "Set platform if server is multi-platform capable"),
+            _progress(),
+            quiet("Suppress verbose output"),
+        ),
+    )
+
+
+def _push() -> Command:
+    return Command(
+        "image push",
+        "push",
+        usage="[OPTIONS] NAME[:TAG]",
+        short="Upload an image to a registry",
+        run="push:run",
+        arity=ONE,
+        completes="image",
+        flags=(
+            Flag("all-tags", "bool", "Push all tags of an image to the repository", short="a"),
+            Flag(
+                "compression",
+                "string",
+                "Compress layers this way (gzip, zstd, none); by default as they came, else gzip",
+                choices=("gzip", "zstd", "none"),
+            ),
+            Flag(
+                "disable-content-trust",
+                "bool",
+                "Accepted for Docker's sake; nothing is signed",
+                default=True,
+            ),
+            json_flag("The same as --progress json"),
+            Flag("max-concurrent-uploads", "int", "Layers to upload at once (default 5)"),
+            Flag("oci", "bool", "Write an OCI manifest; with =false one of Docker's (default as it came)"),
+            Flag("platform", "string", "Push only if the image is for this platform"),
+            _progress(),
+            quiet("Suppress verbose output"),
+        ),
+    )
+
+
+def _progress() -> Flag:
+    return Flag(
+        "progress",
+        "string",
+        "Set type of progress output (auto, tty, plain, json)",
+        default="auto",
+        choices=("auto", "tty", "plain", "json"),
+    )

@@ -1,0 +1,84 @@
+"""Manifests as they came from a registry, or went there: kept byte for byte, by image.
+
+::
+
+    onggi/manifests/<image id hex>/<manifest digest hex>    the raw bytes
+
+Docker has no file for them. With them a push can send the very document that was pulled, so
+that its digest stays. A cache: nothing is flushed, what does not hash to its name counts as
+absent, and a missing one only means that a push writes a manifest of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from onggi.errors import OnggiError
+from onggi.oci.digest import Digest, ImageID
+from onggi.oci.manifest import Manifest, parse_manifest
+from onggi.store.atomic import make_directory, read_optional, remove_tree
+
+__all__ = ["ManifestDB"]
+
+
+class ManifestDB:
+    """The directories under ``onggi/manifests``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def add(self, image_id: ImageID, manifest: Manifest) -> None:
+        """Keep a manifest of an image; a known one becomes the newest."""
+        directory = self._directory / image_id.hex
+        make_directory(self._directory, 0o700)
+        make_directory(directory, 0o700)
+        path = directory / manifest.digest.hex
+        if read_optional(path) == manifest.raw:
+            os.utime(path)
+            return
+        staged = directory / f".tmp-{manifest.digest.hex}-{os.getpid()}"
+        staged.write_bytes(manifest.raw)
+        os.rename(staged, path)
+
+    def of(self, image_id: ImageID) -> list[Manifest]:
+        """The manifests of an image, newest first."""
+        found = [(entry.stat().st_mtime_ns, Path(entry.path)) for entry in self._entries(image_id)]
+        manifests = (_read(path, image_id) for _, path in sorted(found, reverse=True))
+        return [manifest for manifest in manifests if manifest is not None]
+
+    def image_ids(self) -> list[ImageID]:
+        """Every image that has some, sorted."""
+        try:
+            names = os.listdir(self._directory)
+        except FileNotFoundError:
+            return []
+        return [ImageID(f"sha256:{name}") for name in sorted(names) if len(name) == 64]
+
+    def all(self) -> Iterator[Manifest]:
+        """Every manifest of every image."""
+        for image_id in self.image_ids():
+            yield from self.of(image_id)
+
+    def remove(self, image_id: ImageID) -> None:
+        """Forget an image's manifests."""
+        remove_tree(self._directory / image_id.hex)
+
+    def _entries(self, image_id: ImageID) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self._directory / image_id.hex) as entries:
+                return [entry for entry in entries if len(entry.name) == 64]
+        except FileNotFoundError:
+            return []
+
+
+def _read(path: Path, image_id: ImageID) -> Manifest | None:
+    raw = read_optional(path)
+    if raw is None or Digest.of(raw).hex != path.name:
+        return None
+    try:
+        document = parse_manifest(raw)
+    except OnggiError:
+        return None
+    return document if isinstance(document, Manifest) and document.config.digest.hex == image_id.hex else None
