@@ -287,6 +287,7 @@ def test_every_setting_has_a_variable(load) -> None:
         "ONGGI_NO_PROXY": "n",
         "ONGGI_LABELS": "a=b",
         "ONGGI_DEBUG": "1",
+        "ONGGI_KEEP_BLOBS": "true",
         "ONGGI_COMPAT": "20.10",
         "ONGGI_DEFAULT_PLATFORM": "linux/arm64",
     }
@@ -315,6 +316,7 @@ def test_every_setting_has_a_variable(load) -> None:
         no_proxy="n",
         labels=("a=b",),
         debug=True,
+        keep_blobs=True,
         compat="20.10",
         default_platform="linux/arm64",
     )
