@@ -26,7 +26,7 @@ def candidates(*words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["im"], ["image", "images"]),
+        (["im"], ["image", "images", "import"]),
         (["image", "r"], ["rm"]),
         (["images", "--fi"], ["--filter"]),
         (["images", "--no"], ["--no-trunc"]),
@@ -80,7 +80,7 @@ def bash_reply(line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "reply"),
     [
-        ("onggi im", ["image", "images"]),
+        ("onggi im", ["image", "images", "import"]),
         ("onggi rmi we", ["web:v1", "web:v2"]),
         ("onggi rmi web:", ["v1", "v2"]),
         ("onggi rmi web:v1 ", ["web:v2"]),
