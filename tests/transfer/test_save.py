@@ -141,6 +141,22 @@ def test_platforms_and_formats(root: Path, tmp_path: Path) -> None:
             opened.images.save("a:1", out, compression="gzip")
 
 
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_compressed_layers_of_an_oci_layout(root: Path, tmp_path: Path, compression: str) -> None:
+    out = tmp_path / "out.tar"
+    with engine(root) as opened:
+        opened.images.save("a:1", out, format="oci", compression=compression)
+        image = opened.images.get("a:1").id
+    (entry,) = document(out, "index.json")["manifests"]
+    manifest = document(out, f"blobs/{entry['digest'].replace(':', '/')}")
+    for layer in manifest["layers"]:
+        assert layer["mediaType"] == f"application/vnd.oci.image.layer.v1.tar+{compression}"
+        assert members(out)[f"blobs/{layer['digest'].replace(':', '/')}"].size == layer["size"]
+    with engine(tmp_path / "other") as other:
+        other.images.load(out)
+        assert other.images.get("a:1").id == image
+
+
 def test_an_image_without_layers(tmp_path: Path) -> None:
     with engine(tmp_path / "root") as opened:
         opened.images.load(io.BytesIO(docker_archive([], tags=["none:1"])))

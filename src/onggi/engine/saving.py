@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from typing import BinaryIO
 
 from onggi.cancel import CancelToken
@@ -63,12 +64,13 @@ def save(
         raise InvalidArgument("save: no image is named", hint="name at least one image")
     with _kept(core) as leases:
         images = _resolve(core, names, platform, leases)
+        spool = Path(gettempdir()) if leases is None else core.layout.own
         if isinstance(out, Path):
             with _whole_file(out) as file:
-                write_images(core.layers, images, file, options, cancel)
+                write_images(core.layers, images, file, options, spool, cancel)
         else:
             with _named_errors("the output"):
-                write_images(core.layers, images, out, options, cancel)
+                write_images(core.layers, images, out, options, spool, cancel)
         if leases is not None:
             for image in images:
                 image_id = image.config.id

@@ -2,16 +2,23 @@
 
 Nothing is copied aside: a header needs the size of a layer before its bytes, and tar-split
 knows it; a blob of an OCI layout is named by the digest of its bytes, and for an uncompressed
-layer that is its diffID. The layer's hash is checked while it streams (layers/tar_stream), so a
-changed file ends the archive before its last piece, with an error.
+layer that is its diffID. (``--compression`` alone must make the layers first.) The layer's
+hash is checked while it streams (layers/tar_stream), so a changed file ends the archive
+before its last piece, with an error.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
+from onggi.archive.compress import compressed
+from onggi.archive.compression import Compression
 from onggi.archive.tar_format import DIRECTORY, REGULAR, SYMLINK, Member
 from onggi.archive.tar_write import END_OF_ARCHIVE, format_header, padding
 from onggi.cancel import CancelToken
@@ -20,6 +27,7 @@ from onggi.layers.store import LayerStore
 from onggi.layers.tar_stream import layer_tar, layer_tar_size
 from onggi.oci.digest import ChainID, DiffID
 from onggi.transfer.ahead import Ahead
+from onggi.transfer.archive_files import nameless_file, write_whole
 from onggi.transfer.archive_layouts import (
     OCI_LAYER,
     Blob,
@@ -30,9 +38,13 @@ from onggi.transfer.archive_layouts import (
     oci_entries,
 )
 
+if TYPE_CHECKING:
+    from onggi.transfer.archive_layouts import Content
+
 __all__ = ["EmptyExport", "SaveOptions", "write_images"]
 
 _SECOND_NS = 10**9
+_PIECE_BYTES = 1 << 20
 _DIRECTORY_MODE, _FILE_MODE, _LINK_MODE = 0o755, 0o644, 0o777
 _TYPE_BITS = {DIRECTORY: 0o040000, REGULAR: 0o100000, SYMLINK: 0o120000}
 
@@ -87,37 +99,87 @@ class _LayerTar:
         return layer_tar(self.layers, self.chain)
 
 
+class _Packed:
+    """A compressed layer in a file without a name; satisfies the layouts' Content."""
+
+    def __init__(self, fd: int, pieces: Iterable[bytes]) -> None:
+        self._fd = fd
+        self.size_bytes = 0
+        hashed = sha256()
+        for piece in pieces:
+            write_whole(fd, piece)
+            hashed.update(piece)
+            self.size_bytes += len(piece)
+        self.digest = f"sha256:{hashed.hexdigest()}"
+
+    def pieces(self) -> Iterator[bytes]:
+        position = 0
+        while piece := os.pread(self._fd, _PIECE_BYTES, position):
+            position += len(piece)
+            yield piece
+
+
+@dataclass(slots=True)
+class _Blobs:
+    """Every layer once, as it stands in the archive; owns the files that compressed ones wait in."""
+
+    layers: LayerStore
+    compression: Compression
+    spool: Path
+    cancel: CancelToken
+    files: ExitStack
+    known: dict[DiffID, Blob] = field(default_factory=dict)
+
+    def layer(self, chain: ChainID, diff_id: DiffID) -> Content:
+        """The content alone."""
+        return self.blob(chain, diff_id).content
+
+    def blob(self, chain: ChainID, diff_id: DiffID) -> Blob:
+        """A compressed layer is compressed here: its digest names it in the archive."""
+        if diff_id not in self.known:
+            self.known[diff_id] = self._make(chain, diff_id)
+        return self.known[diff_id]
+
+    def _make(self, chain: ChainID, diff_id: DiffID) -> Blob:
+        if self.compression is Compression.NONE:
+            size = layer_tar_size(self.layers, chain)
+            return Blob(diff_id, OCI_LAYER, _LayerTar(self.layers, chain, size))
+        fd = nameless_file(self.spool)
+        self.files.callback(os.close, fd)
+        with Ahead(layer_tar(self.layers, chain)) as tar:
+            packed = _Packed(fd, self._watched(compressed(tar, self.compression)))
+        return Blob(packed.digest, f"{OCI_LAYER}+{self.compression.value}", packed)
+
+    def _watched(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.cancel.check()
+            yield piece
+
+
 def write_images(
     layers: LayerStore,
     images: Sequence[SavedImage],
     out: Output,
     options: SaveOptions,
+    spool: Path,
     cancel: CancelToken,
 ) -> None:
-    """Write the archive; the caller holds leases on every layer.
+    """Write the archive; the caller holds leases on every layer. ``spool`` is for compressed layers.
 
     Raises EmptyExport, LayerChanged, CorruptLayer, Cancelled, OSError of ``out``.
     """
     for image in images:
         if not image.config.diff_ids:
             raise EmptyExport(image.config.id)
-    sizes: dict[DiffID, int] = {}
-
-    def layer(chain: ChainID, diff_id: DiffID) -> _LayerTar:
-        if diff_id not in sizes:
-            sizes[diff_id] = layer_tar_size(layers, chain)
-        return _LayerTar(layers, chain, sizes[diff_id])
-
-    def blob(chain: ChainID, diff_id: DiffID) -> Blob:
-        return Blob(diff_id, OCI_LAYER, layer(chain, diff_id))
-
-    if options.format == "oci":
-        entries = oci_entries(images, blob)
-    elif options.compat == "20.10":
-        entries = legacy_entries(images, layer, options.compat)
-    else:
-        entries = docker_entries(images, blob, options.compat)
-    _write(entries, out, options.compat, cancel)
+    with ExitStack() as files:
+        blobs = _Blobs(layers, Compression(options.compression), spool, cancel, files)
+        if options.format == "oci":
+            entries = oci_entries(images, blobs.blob)
+        elif options.compat == "20.10":
+            entries = legacy_entries(images, blobs.layer, options.compat)
+        else:
+            entries = docker_entries(images, blobs.blob, options.compat)
+        _write(entries, out, options.compat, cancel)
 
 
 def _write(entries: Iterable[Entry], out: Output, compat: str, cancel: CancelToken) -> None:
