@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.crash.checks import Snapshot, compare, empty_files, failures, held, leftovers, refetched, snapshot
@@ -18,6 +19,7 @@ from tests.crash.tracer import Outcome, trace
 from tests.peers.processes import require
 
 __all__ = [
+    "LOAD",
     "NEVER",
     "PULL_RATE",
     "PULL",
@@ -45,6 +47,7 @@ class Campaign:
     work: Path
     expected: Snapshot
     expected_other: Snapshot
+    expected_loaded: Snapshot = field(default=({}, {}))
 
     @contextmanager
     def fresh_root(self) -> Iterator[Path]:
@@ -59,8 +62,15 @@ class Campaign:
         with open_engine(root, self.registry.url) as engine:
             engine.images.pull(name)
 
+    @property
+    def archive(self) -> Path:
+        """APP in a compressed docker archive."""
+        return self.work / "app.tar.gz"
+
     def command(self, verb: str, root: Path, name: str = APP) -> list[str]:
         """The process that will be killed."""
+        if verb == "load":
+            return command(verb, root, self.registry.url, str(self.archive))
         return command(verb, root, self.registry.url, name, PULL_RATE if verb == "pull" else None)
 
     def layer_sizes(self) -> dict[str, int]:
@@ -163,9 +173,34 @@ def _after_repair(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
     return problems + _is_as_expected(campaign, root)
 
 
+def _after_load(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
+    problems = empty_files(root) + failures(root, campaign.registry.url)
+    with open_engine(root, campaign.registry.url) as engine:
+        engine.images.load(campaign.archive)
+    problems += leftovers(root) + empty_files(root) + failures(root, campaign.registry.url)
+    return problems + compare(snapshot(root), campaign.expected_loaded)
+
+
+def _write_archive(campaign: Campaign) -> None:
+    """Save APP, and take the measure of a root it was loaded into."""
+    with campaign.fresh_root() as root:
+        campaign.pull(root)
+        with (
+            open_engine(root, campaign.registry.url) as engine,
+            gzip.open(campaign.archive, "wb", compresslevel=1) as out,
+        ):
+            engine.images.save(APP, out)
+    with campaign.fresh_root() as root, open_engine(root, campaign.registry.url) as engine:
+        engine.images.load(campaign.archive)
+        campaign.expected_loaded = snapshot(root)
+
+
 PULL = Story("pull", _nothing, _after_pull)
 REMOVAL = Story("remove", _both_images, _after_removal)
 REPAIR = Story("pull", _damaged_layer, _after_repair)
+
+
+LOAD = Story("load", _nothing, _after_load)
 
 
 def _without_history(problems: list[str]) -> list[str]:
@@ -183,6 +218,7 @@ def campaign(work: Path) -> Iterator[Campaign]:
             with made.fresh_root() as root:
                 made.pull(root, name)
                 setattr(made, attribute, snapshot(root))
+        _write_archive(made)
         yield made
 
 

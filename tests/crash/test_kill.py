@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.campaign import PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
+from tests.crash.campaign import LOAD, PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
 from tests.crash.checks import compare, failures, leftovers, snapshot
 from tests.crash.child import command
 from tests.crash.samples import APP
@@ -22,7 +22,7 @@ SLOW_BYTES_PER_S = 400_000
 
 # Points of each story without the soak: what a developer waits for.
 SAMPLE = 8
-STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR}
+STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR, "load": LOAD}
 STORY = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 
 
