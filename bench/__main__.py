@@ -1,12 +1,12 @@
-"""``python -m bench [pull|cli] [options]``; without a name, both."""
+"""``python -m bench [pull|save|load|cli] [options]``; without a name, all."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import cli, pull
+from bench import cli, load, pull, save
 
-BENCHMARKS = {"pull": pull.main, "cli": cli.main}
+BENCHMARKS = {"pull": pull.main, "save": save.main, "load": load.main, "cli": cli.main}
 
 
 def main(words: list[str]) -> None:
