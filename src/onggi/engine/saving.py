@@ -19,7 +19,8 @@ from onggi.oci.reference import Reference, parse_any
 from onggi.store.atomic import sync_directory, translate_os_error
 from onggi.store.dataroot import claim
 from onggi.transfer.archive_layouts import SavedImage
-from onggi.transfer.save import SaveOptions, write_images
+from onggi.transfer.flushing import flushed_meanwhile
+from onggi.transfer.save import Output, SaveOptions, write_images
 
 __all__ = ["InvalidOutputPath", "PlatformMismatch", "UnknownReference", "save"]
 
@@ -169,7 +170,7 @@ def _kept_image(
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
+def _whole_file(path: Path) -> Iterator[Output]:
     """A new file that appears at ``path`` when it is whole; devices and pipes are written as they are."""
     if path.is_dir():
         raise InvalidOutputPath("cannot write to a directory")
@@ -182,7 +183,8 @@ def _whole_file(path: Path) -> Iterator[BinaryIO]:
             return
         temporary = path.with_name(f".tmp-{path.name}{os.urandom(4).hex()}")
         with _temporary(temporary) as file:
-            yield file
+            with flushed_meanwhile(file) as written:
+                yield written
             file.flush()
             os.fsync(file.fileno())
             os.rename(temporary, path)

@@ -6,13 +6,16 @@ is handed out only when all bytes before it make the layer's diffID.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 
 from onggi.errors import DataLoss, OnggiError
 from onggi.layers.store import LayerStore
 from onggi.oci.digest import ChainID, DiffID
 from onggi.store.layerdb import TAR_SPLIT, CorruptLayer
+
+Via = Callable[[Iterator[bytes]], AbstractContextManager[Iterator[bytes]]]
 
 __all__ = ["LayerChanged", "layer_tar", "layer_tar_size"]
 
@@ -35,8 +38,10 @@ class LayerChanged(DataLoss):
         self.cause = cause
 
 
-def layer_tar(layers: LayerStore, chain: ChainID) -> Iterator[bytes]:
+def layer_tar(layers: LayerStore, chain: ChainID, *, via: Via = nullcontext) -> Iterator[bytes]:
     """The uncompressed tar in pieces of about 256 KiB to 1 MiB; hold a lease on ``chain`` meanwhile.
+
+    ``via`` passes the pieces on before they are hashed, e.g. from a thread that reads ahead.
 
     Raises (while iterating):
         CorruptLayer: layerdb's entry cannot be read, or there is none.
@@ -49,11 +54,12 @@ def layer_tar(layers: LayerStore, chain: ChainID) -> Iterator[bytes]:
     hashed = sha256()
     last = b""
     try:
-        for piece in _gathered(layers.driver.tar(record.cache_id, split)):
-            hashed.update(piece)
-            if last:
-                yield last
-            last = piece
+        with via(_gathered(layers.driver.tar(record.cache_id, split))) as pieces:
+            for piece in pieces:
+                hashed.update(piece)
+                if last:
+                    yield last
+                last = piece
     except OnggiError as error:
         raise LayerChanged(record.diff_id, error.message) from error
     if f"sha256:{hashed.hexdigest()}" != record.diff_id:

@@ -41,7 +41,7 @@ from onggi.transfer.archive_layouts import (
 if TYPE_CHECKING:
     from onggi.transfer.archive_layouts import Content
 
-__all__ = ["EmptyExport", "SaveOptions", "write_images"]
+__all__ = ["EmptyExport", "Output", "SaveOptions", "write_images"]
 
 _SECOND_NS = 10**9
 _PIECE_BYTES = 1 << 20
@@ -96,7 +96,7 @@ class _LayerTar:
     size_bytes: int
 
     def pieces(self) -> Iterator[bytes]:
-        return layer_tar(self.layers, self.chain)
+        return layer_tar(self.layers, self.chain, via=Ahead)
 
 
 class _Packed:
@@ -146,8 +146,8 @@ class _Blobs:
             return Blob(diff_id, OCI_LAYER, _LayerTar(self.layers, chain, size))
         fd = nameless_file(self.spool)
         self.files.callback(os.close, fd)
-        with Ahead(layer_tar(self.layers, chain)) as tar:
-            packed = _Packed(fd, self._watched(compressed(tar, self.compression)))
+        tar = layer_tar(self.layers, chain, via=Ahead)
+        packed = _Packed(fd, self._watched(compressed(tar, self.compression)))
         return Blob(packed.digest, f"{OCI_LAYER}+{self.compression.value}", packed)
 
     def _watched(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -190,10 +190,9 @@ def _write(entries: Iterable[Entry], out: Output, compat: str, cancel: CancelTok
         if isinstance(entry.content, bytes):
             out.write(entry.content + padding(len(entry.content)))
         else:
-            with Ahead(entry.content.pieces()) as pieces:
-                for piece in pieces:
-                    cancel.check()
-                    out.write(piece)
+            for piece in entry.content.pieces():
+                cancel.check()
+                out.write(piece)
             out.write(padding(entry.content.size_bytes))
     out.write(END_OF_ARCHIVE)
 
