@@ -72,7 +72,9 @@ class Node:
         "mode",
         "mtime_ns",
         "opaque",
+        "position",
         "size",
+        "sparse",
         "target",
         "type",
         "uid",
@@ -93,7 +95,23 @@ class Node:
         self.first = b""
         self.member = b""
         self.opaque = False
+        self.position = 0
+        self.sparse: tuple[tuple[int, int], ...] | None = None
         self.children: dict[bytes, Node] | None = {} if type == stat.S_IFDIR else None
+
+
+    @property
+    def fragments(self) -> tuple[tuple[int, int, int], ...]:
+        """A file's data as (offset in the file, length, offset in the archive)."""
+        if self.sparse is None:
+            return ((0, self.size, self.position),) if self.size else ()
+        found = []
+        position = self.position
+        for offset, length in self.sparse:
+            if length:
+                found.append((offset, length, position))
+            position += length
+        return tuple(found)
 
 
 class ExpectedTree:
@@ -111,8 +129,11 @@ class ExpectedTree:
         self._directories: dict[bytes, Node] = {b"": self.root}
         self._times: list[tuple[bytes, int]] = []
 
-    def add(self, member: Member) -> None:
-        """Apply one member. Raises InvalidLayer where no directory could have taken it."""
+    def add(self, member: Member, position: int = 0) -> None:
+        """Apply one member, whose content begins at ``position`` of the archive.
+
+        Raises InvalidLayer where no directory could have taken it.
+        """
         if member.type == GLOBAL_HEADER:
             return
         path = clamp_path(member.name)
@@ -126,7 +147,7 @@ class ExpectedTree:
         elif member.type == LINK:
             self._add_link(parent, name, path, member)
         else:
-            self._add_node(parent, name, path, member)
+            self._add_node(parent, name, path, member).position = position
 
     def finish(self) -> None:
         """The times of directories, which every name made in them has changed."""
@@ -224,7 +245,7 @@ class ExpectedTree:
         self._times.append((b"", clamped_times(member)[1]))
         self._set(self.root, member)
 
-    def _add_node(self, parent: Node, name: bytes, path: bytes, member: Member) -> None:
+    def _add_node(self, parent: Node, name: bytes, path: bytes, member: Member) -> Node:
         type = _FILE_TYPES.get(member.type)
         if type is None:
             raise InvalidLayer(f"unhandled tar header type {member.type}", path=path)
@@ -234,7 +255,7 @@ class ExpectedTree:
             self._times.append((path, clamped_times(member)[1]))
             if old is not None and old.children is not None:
                 self._set(old, member)
-                return
+                return old
         if old is not None:
             self._remove(children, name)
         node = children[name] = Node(type, parent, 0)
@@ -243,6 +264,7 @@ class ExpectedTree:
         self.header_bytes += member.size
         if type == stat.S_IFREG:
             node.member = member.name if member.size and member.sparse is None else b""
+            node.sparse = member.sparse
         elif type == stat.S_IFLNK:
             node.target = member.linkname
             node.size = len(member.linkname)
@@ -251,6 +273,7 @@ class ExpectedTree:
         self._set(node, member)
         if type != stat.S_IFDIR:
             node.mtime_ns = clamped_times(member)[1]
+        return node
 
     def _add_link(self, parent: Node, name: bytes, path: bytes, member: Member) -> None:
         children = _children(parent)

@@ -322,12 +322,12 @@ class _Writer:
         position = self._positions[id(inode)]
         after = position + placed.layout_offset
         image[position + INODE.size : after] = placed.xattrs
-        layout, word, size, links = LAYOUT_PLAIN, 0, 0, inode.links
+        layout, word, size, mode, links = LAYOUT_PLAIN, 0, 0, inode.mode, inode.links
         if inode.children is not None:
             layout, word, size = self._fill_directory(image, placed, after)
             links = 2 + sum(child.children is not None for child in inode.children.values())
         elif inode.type == stat.S_IFLNK:
-            size = len(inode.target)
+            size, mode = len(inode.target), 0o777
             layout, word = self._fill_blocks(image, placed, [inode.target], after)
         elif inode.type == stat.S_IFREG:
             size = inode.size
@@ -338,7 +338,7 @@ class _Writer:
             word = _device_word(inode.device)
         seconds, nanoseconds = divmod(inode.mtime_ns or 0, _NS)
         INODE.pack_into(
-            image, position, EXTENDED | layout << 1, _units(placed.xattrs), inode.type | inode.mode, 0,
+            image, position, EXTENDED | layout << 1, _units(placed.xattrs), inode.type | mode, 0,
             size, word, position >> NID_BITS, inode.uid, inode.gid, seconds, nanoseconds, links,
         )  # fmt: skip
 
