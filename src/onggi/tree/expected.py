@@ -99,7 +99,6 @@ class Node:
         self.sparse: tuple[tuple[int, int], ...] | None = None
         self.children: dict[bytes, Node] | None = {} if type == stat.S_IFDIR else None
 
-
     @property
     def fragments(self) -> tuple[tuple[int, int, int], ...]:
         """A file's data as (offset in the file, length, offset in the archive)."""
