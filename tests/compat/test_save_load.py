@@ -181,3 +181,28 @@ def test_oci_layouts_for_skopeo_and_umoci(
         assert other.output("load", "-i", str(target)) == f"Loaded image ID: {image['Id']}\n"
         skopeo.run("copy", f"oci-archive:{path}", f"docker-archive:{tmp_path / format}.docker:rich:2")
         assert other.output("load", "-i", str(tmp_path / f"{format}.docker")) == "Loaded image: rich:2\n"
+
+
+def test_real_images(real_registry, skopeo: Tool, tmp_path: Path) -> None:
+    """nginx as it is: dockerd's archive to the byte, and a program that runs where it was loaded."""
+    if real_registry is None:
+        return
+    config = tmp_path / "daemon.json"
+    config.write_text(json.dumps({"registry-mirrors": [real_registry.url], "compat": "20.10"}))
+    onggi = Onggi(tmp_path / "onggi", config)
+    onggi.run("pull", "nginx")
+    onggi.run("save", "-o", str(tmp_path / "ours.tar"), "nginx")
+    onggi.run("save", "--format", "oci", "--compression", "gzip", "-o", str(tmp_path / "oci.tar"), "nginx")
+    with Daemon(tmp_path / "docker", tmp_path / "d", mirror=real_registry.url) as daemon:
+        assert daemon.output("load", "-i", str(tmp_path / "ours.tar")) == "Loaded image: nginx:latest\n"
+        daemon.run("save", "-o", str(tmp_path / "theirs.tar"), "nginx")
+        version = daemon.run("run", "--rm", "--network", "none", "nginx", "nginx", "-v")
+        assert "nginx version" in version.stderr + version.stdout
+    assert without_times(tmp_path / "ours.tar") == without_times(tmp_path / "theirs.tar")
+    image = onggi.output("images", "-q", "--no-trunc").strip()
+    manifest = json.loads(skopeo.output("inspect", "--raw", f"oci-archive:{tmp_path / 'oci.tar'}"))
+    assert manifest["config"]["digest"] == image
+    skopeo.run("copy", f"oci-archive:{tmp_path / 'oci.tar'}", f"dir:{tmp_path / 'copied'}")
+    other = Onggi(tmp_path / "other", config)
+    assert other.output("load", "-i", str(tmp_path / "oci.tar")) == "Loaded image: nginx:latest\n"
+    assert other.output("images", "-q", "--no-trunc").strip() == image
