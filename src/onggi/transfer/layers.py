@@ -23,7 +23,7 @@ from pathlib import Path
 from onggi.cancel import CancelToken
 from onggi.drivers.workers import Workers
 from onggi.errors import Cancelled, DataLoss, OnggiError
-from onggi.layers.staging import StagedLayer, Unpacked, Unpacking, WorkerDied
+from onggi.layers.staging import StagedLayer, Unpacked, UnpackFailed, Unpacking, WorkerDied
 from onggi.layers.store import LayerStore, ReadyLayer
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import ChainID, DiffID, Digest
@@ -180,8 +180,16 @@ class _Unpacker:
                     self._pull.stop.check()
                     if not self._restarted:
                         raise
+                except UnpackFailed as error:
+                    raise self._named(error) from error
             if self.staged is not None:
                 self.staged.empty()
+
+    def _named(self, error: UnpackFailed) -> UnpackFailed:
+        """Docker's words in front, and which layer it is."""
+        digest = self.download.descriptor.digest
+        hint = error.hint or f"layer {digest} is broken at its registry: tell the image's maintainer"
+        return UnpackFailed(f"failed to register layer: {error.message}", hint=hint)
 
     def _once(self) -> Unpacked:
         path = self.download.wait_for_bytes()
