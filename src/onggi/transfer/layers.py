@@ -188,7 +188,7 @@ class _Unpacker:
     def _named(self, error: UnpackFailed) -> UnpackFailed:
         """Docker's words in front, and which layer it is."""
         digest = self.download.descriptor.digest
-        hint = error.hint or f"layer {digest} is broken at its registry: tell the image's maintainer"
+        hint = error.hint or f"layer {digest} cannot be unpacked: tell whoever made the image"
         return UnpackFailed(f"failed to register layer: {error.message}", hint=hint)
 
     def _once(self) -> Unpacked:
