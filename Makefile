@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: help setup demo test lint format check-types check-imports pytest soak bench lock clean
+.PHONY: help setup demo test lint format check-types check-imports pytest soak bench docs lock clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,9 @@ soak: setup  ## Long campaigns: kills, cut connections, full disks
 
 bench: setup  ## Measure against the peers that are installed
 	$(BIN)/python -m bench
+
+docs: setup  ## Write docs/cli.md anew from the command table
+	$(BIN)/python -m onggi help --markdown > docs/cli.md
 
 lock: setup  ## Write requirements/dev.txt anew (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \

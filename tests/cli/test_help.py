@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +95,12 @@ def test_markdown_names_every_command_and_flag() -> None:
     for command in TABLE.commands:
         assert f"## onggi {command.names[-1]}\n" in text
         assert all(f"`--{flag.name}`" in text for flag in command.flags)
+
+
+def test_the_reference_is_up_to_date() -> None:
+    """`make docs` writes it; whoever changes the command table runs that."""
+    document = Path(__file__).parents[2] / "docs" / "cli.md"
+    assert document.read_text("utf-8") == markdown(TABLE), "run make docs"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import pytest
 
 from tests.peers.daemon import onggi_environment
 from tests.peers.fixtures import Onggi
+from tests.peers.registries import htpasswd, start_registry
+from tests.peers.tools import Tool
 
 INSECURE = "WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n"
 NO_TTY = "Error: Cannot perform an interactive login from a non TTY device\n"
@@ -38,7 +40,8 @@ def test_refusals(empty: Onggi, words: list[str], text: str) -> None:
 
 def test_logout_without_login(empty: Onggi) -> None:
     assert empty.output("logout") == "Removing login credentials for https://index.docker.io/v1/\n"
-    assert empty.output("logout", "example.org") == "Removing login credentials for example.org\n"
+    for server in ("example.org", "http://example.org/v1/", "https://example.org"):
+        assert empty.output("logout", server) == "Removing login credentials for example.org\n"
 
 
 def converse(onggi: Onggi, words: list[str], answers: list[tuple[bytes, bytes]]) -> tuple[bytes, int]:
@@ -98,3 +101,43 @@ def test_login_and_logout(tmp_path, tls_registry, authority) -> None:
     assert onggi.run("login", "-u", "u", "-p", "wrong", tls_registry.host, check=False).returncode == 1
     onggi.run("logout", tls_registry.host)
     assert json.loads(stored.read_text())["auths"] == {}
+
+
+def test_every_name_of_docker_hub_is_logged_out_of(empty: Onggi) -> None:
+    stored = empty._config.parent / "docker" / "config.json"
+    for name in ("", "docker.io", "index.docker.io", "registry-1.docker.io"):
+        stored.parent.mkdir(exist_ok=True)
+        stored.write_text('{"auths": {"https://index.docker.io/v1/": {"auth": "dTpw"}}}')
+        empty.run("logout", *([name] if name else []))
+        assert json.loads(stored.read_text())["auths"] == {}
+
+
+def test_logout_says_what_docker_says(empty: Onggi, tmp_path) -> None:
+    docker = Tool(tmp_path, "docker")
+    for words in ([], ["127.0.0.1:5000"], ["http://127.0.0.1:5000/v1/"], ["docker.io"]):
+        assert empty.output("logout", *words) == docker.output("logout", *words)
+
+
+def test_a_private_image_of_a_registry_without_tls(tmp_path, filled_storage) -> None:
+    """Loopback is insecure without being listed: https is tried, then http, and the password goes there."""
+    passwords = htpasswd(tmp_path / "htpasswd", "u", "p")
+    auth = {"htpasswd": {"realm": "test", "path": str(passwords)}}
+    registry = start_registry(tmp_path / "registry", filled_storage, auth=auth)
+    try:
+        (tmp_path / "daemon.json").write_text("{}")
+        onggi = Onggi(tmp_path / "root", tmp_path / "daemon.json")
+        image = f"{registry.host}/private/image:v1"
+        refused = onggi.run("pull", image, check=False)
+        assert (refused.returncode, "no basic auth credentials" in refused.stderr) == (1, True)
+        assert f"onggi login {registry.host}" in refused.stderr
+        wrong = onggi.run("login", "-u", "u", "--password-stdin", registry.host, stdin="wrong", check=False)
+        assert wrong.returncode == 1
+        assert "401 Unauthorized" in wrong.stderr
+        done = onggi.run("login", "-u", "u", "--password-stdin", f"http://{registry.host}", stdin="p")
+        assert done.stdout == "Login Succeeded\n"
+        assert onggi.output("pull", "-q", image) == f"{image}\n"
+        onggi.run("rmi", image)
+        onggi.run("logout", registry.host)
+        assert onggi.run("pull", image, check=False).returncode == 1
+    finally:
+        registry.process.stop()

@@ -116,6 +116,7 @@ def _ask_hidden(session: Session, question: str) -> str:
 def run_logout(session: Session) -> int:
     """Forget credentials; forgetting none is no failure, as with Docker."""
     server = session.arguments[0] if session.arguments else None
-    session.out.write(f"Removing login credentials for {server or _HUB}\n")
+    host = server.rpartition("://")[2].partition("/")[0] if server else _HUB
+    session.out.write(f"Removing login credentials for {host}\n")
     session.engine.auth.logout(server)
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from onggi.config import Config
 from onggi.registry.client import LoginResult, RegistryClient
-from onggi.registry.credentials import HUB_SERVER, Credentials, DockerConfig
+from onggi.registry.credentials import HUB_SERVER, Credentials, DockerConfig, domain_of, server_of
 
 __all__ = ["Auth"]
 
@@ -24,12 +24,15 @@ class Auth:
 
     def logout(self, server: str | None = None) -> bool:
         """Forget the credentials; False when there were none."""
-        return DockerConfig(self._config.docker_config_dir).erase(server or HUB_SERVER)
+        name = server or HUB_SERVER
+        config = DockerConfig(self._config.docker_config_dir)
+        erased = [config.erase(key) for key in dict.fromkeys((name, server_of(domain_of(name))))]
+        return any(erased)
 
     def stored(self, server: str | None = None) -> Credentials:
         """What a registry would be shown; false when there is nothing. Raises CredentialError."""
         config = DockerConfig(self._config.docker_config_dir, self._config.docker_auth_config)
-        return config.get(server or HUB_SERVER)
+        return config.get(server_of(domain_of(server or HUB_SERVER)))
 
     def username(self, server: str | None = None) -> str | None:
         """The user a registry knows us as, by the stored credentials."""
