@@ -15,6 +15,7 @@ from onggi.oci.reference import Reference
 from onggi.registry.client import RegistryClient, Repository
 from onggi.registry.credentials import Credentials, Keychain
 from onggi.registry.patience import Patience
+from onggi.registry.upload import Retries
 from tests.registry.internet import Internet
 from tests.registry.registry import FakeRegistry
 from tests.registry.site import Handler, Site
@@ -63,6 +64,7 @@ class World:
     config: Config
     clients: list[RegistryClient] = field(default_factory=list)
     patience: Patience = field(default_factory=lambda: Patience(first_pause_s=0.01))
+    retries: Retries = field(default_factory=lambda: Retries(backoff_s=0.01))
 
     def set(self, **settings: object) -> None:
         """Change settings for the clients made from now on."""
@@ -78,7 +80,8 @@ class World:
         Keychain(self.config.docker_config_dir).store(server, Credentials(user, password, **tokens))
 
     def client(self) -> RegistryClient:
-        client = RegistryClient(self.config, Keychain(self.config.docker_config_dir), patience=self.patience)
+        keychain = Keychain(self.config.docker_config_dir)
+        client = RegistryClient(self.config, keychain, patience=self.patience, retries=self.retries)
         self.clients.append(client)
         return client
 

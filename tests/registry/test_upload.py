@@ -27,7 +27,6 @@ from onggi.registry.errors import (
     RegistryError,
     ServerError,
 )
-from onggi.registry.upload import Retries
 from tests.registry.fixtures import World
 from tests.registry.registry import TokenService, basic_guard, error
 from tests.registry.site import Reply, Request
@@ -35,7 +34,6 @@ from tests.registry.upload_site import Fault, Push, UploadSite
 
 NAME = "some/image"
 BIG = random.Random(1).randbytes(3_000_000)
-FAST = Retries(backoff_s=0.01)
 
 
 @dataclass
@@ -78,7 +76,7 @@ def uploads() -> Iterator[UploadSite]:
 
 @pytest.fixture
 def destination(world: World, uploads: UploadSite) -> Destination:
-    return world.client().destination(Reference.parse(f"{uploads.host}/{NAME}"), retries=FAST)
+    return world.client().destination(Reference.parse(f"{uploads.host}/{NAME}"))
 
 
 def once(wanted: Callable[[Push], bool], fault: Fault) -> Callable[[Push], Fault | None]:
@@ -272,7 +270,7 @@ def test_a_registry_without_uploads(destination, uploads, cancel) -> None:
 
 def test_a_registry_that_answers_late(world, uploads, cancel) -> None:
     world.set(stall_timeout_s=0.3)
-    slow = world.client().destination(Reference.parse(f"{uploads.host}/{NAME}"), retries=FAST)
+    slow = world.client().destination(Reference.parse(f"{uploads.host}/{NAME}"))
     uploads.fault = lambda push: Fault(delay_s=0.6) if push.method in ("PATCH", "PUT") else None
     slow.upload(Bytes(BIG), cancel)
     assert arrived(uploads, BIG)
@@ -349,7 +347,7 @@ def guarded(serve, world: World):
 
         site = serve(answer, **options)
         world.keep(site.host, "u", "p")
-        return site, world.client().destination(Reference.parse(f"{site.host}/{NAME}"), retries=FAST)
+        return site, world.client().destination(Reference.parse(f"{site.host}/{NAME}"))
 
     return start
 
@@ -404,7 +402,7 @@ def test_the_scopes_of_a_push(serve, world: World, cancel) -> None:
 
     site = serve(answer)
     world.keep(site.host, "u", "p")
-    destination = world.client().destination(Reference.parse(f"{site.host}/{NAME}"), retries=FAST)
+    destination = world.client().destination(Reference.parse(f"{site.host}/{NAME}"))
     destination.begin(cancel)
     destination.mount(Digest.of(b""), "other/one", cancel)
     scopes = [[value for name, value in request.query if name == "scope"] for request in tokens.requests]
@@ -436,10 +434,10 @@ def test_a_token_that_ends_meanwhile_is_renewed(serve, world: World, cancel) -> 
 
     site = serve(answer)
     world.keep(site.host, "u", "p")
-    destination = world.client().destination(Reference.parse(f"{site.host}/{NAME}"), retries=FAST)
+    destination = world.client().destination(Reference.parse(f"{site.host}/{NAME}"))
     destination.upload(Bytes(BIG, known=True), cancel)
     assert bodies == [b"", BIG]
     world.keep(site.host, "u", "wrong")
-    refused = world.client().destination(Reference.parse(f"{site.host}/{NAME}"), retries=FAST)
+    refused = world.client().destination(Reference.parse(f"{site.host}/{NAME}"))
     with pytest.raises(BadCredentials):
         refused.upload(Bytes(b"x"), cancel)

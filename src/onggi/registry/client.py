@@ -35,10 +35,18 @@ class LoginResult:
 class RegistryClient:
     """Talks to registries; thread-safe. Keeps connections, what pings told, and tokens."""
 
-    def __init__(self, config: Config, keychain: Keychain, *, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        keychain: Keychain,
+        *,
+        patience: Patience | None = None,
+        retries: Retries | None = None,
+    ) -> None:
         self._config = config
         self._keychain = keychain
         self._patience = patience or Patience()
+        self._retries = retries or Retries(config.max_download_attempts)
         self._transport = Transport(config)
         self._lock = threading.Lock()
         self._sessions: dict[tuple[Endpoint, str], Session] = {}
@@ -57,13 +65,13 @@ class RegistryClient:
         """The repository of a reference; nothing is sent yet."""
         return Repository(reference, lambda: self._sessions_of(reference.domain), self._patience)
 
-    def destination(self, reference: Reference, *, retries: Retries | None = None) -> Destination:
+    def destination(self, reference: Reference) -> Destination:
         """The same for writing: the registry itself, never a mirror (docker-engine §2.2)."""
         return Destination(
             reference,
             lambda: self._sessions_of(reference.domain, mirrors=False),
             self._patience,
-            retries or Retries(self._config.max_download_attempts),
+            self._retries,
         )
 
     def credentials(self, domain: str) -> Credentials:

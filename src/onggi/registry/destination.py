@@ -65,6 +65,10 @@ class Destination:
         """Canonical name."""
         return self._reference.name
 
+    def connect(self, cancel: CancelToken) -> None:
+        """Find the endpoint to write to. Raises NetworkError, TlsError."""
+        self._session(cancel)
+
     # --- blobs ----------------------------------------------------------------------------
 
     def known_size(self, digest: Digest, cancel: CancelToken) -> int | None:

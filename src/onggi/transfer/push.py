@@ -113,6 +113,7 @@ class Pusher:
             if options.platform is not None:
                 self._check_platform(tagged, image_id, options.platform)
         destination = self.client.destination(reference)
+        destination.connect(cancel)
         return [
             self._push_tag(tagged, image_id, destination, options, reporter, cancel)
             for tagged, image_id in images
