@@ -45,6 +45,11 @@ class BlobStore:
         self._directory = directory
         self._tuning = tuning or Tuning(attempts=attempts, parallel_min_bytes=parallel_min_bytes)
 
+    @property
+    def directory(self) -> Path:
+        """Where everything lies; made with the first blob."""
+        return self._directory
+
     def final_path(self, digest: Digest) -> Path:
         """Where the whole blob lies, or will."""
         return self._directory / digest.algorithm / digest.hex

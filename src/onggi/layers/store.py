@@ -89,6 +89,10 @@ class LayerStore:
         """Keep a chain from being removed (shared), or be the one who makes or removes it."""
         return self.locks.acquire(_lock_name(chain), exclusive=exclusive, cancel=cancel)
 
+    def try_lease(self, chain: ChainID) -> Lease | None:
+        """A shared lease, or None while somebody makes or removes the chain."""
+        return self.locks.try_acquire(_lock_name(chain), exclusive=False)
+
     # --- making ---------------------------------------------------------------------------
 
     def stage(self, chain: ChainID, depth: int) -> StagedLayer:

@@ -81,6 +81,11 @@ class Download:
     followers: list[_Unpacker] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
+    @property
+    def proves(self) -> bool:
+        """True when the blob itself must come: to show that a layer which is here is made of it."""
+        return any(follower.wanted.need is Need.HASH for follower in self.followers)
+
     def advance(self, path: Path, frontier_bytes: int) -> None:
         """More bytes are in the file; fewer than before: it was started over."""
         with self.changed:
@@ -93,14 +98,14 @@ class Download:
             else:
                 follower.feed(frontier_bytes)
 
-    def finish(self, path: Path) -> None:
-        """The blob is whole and verified."""
+    def finish(self, path: Path, size_bytes: int | None = None) -> None:
+        """The blob is whole and verified; ``size_bytes`` where the file has another form of it."""
         with self.changed:
             self.path, self.complete = path, True
-            self.frontier_bytes = self.descriptor.size
+            self.frontier_bytes = self.descriptor.size if size_bytes is None else size_bytes
             self.changed.notify_all()
         for follower in self.followers:
-            follower.end(self.descriptor.size)
+            follower.end(self.frontier_bytes)
 
     def fail(self, error: BaseException) -> None:
         """The blob will not come."""
@@ -203,7 +208,7 @@ class _Unpacker:
                 self._unpacking = unpacking
                 unpacking.feed(self.download.frontier_bytes)
                 if self.download.complete:
-                    unpacking.end(self.download.descriptor.size)
+                    unpacking.end(self.download.frontier_bytes)
                 if self._restarted or self.download.error is not None or self._pull.stop.cancelled:
                     unpacking.abandon()
             return unpacking.result()
@@ -225,10 +230,8 @@ class _Unpacker:
 
     def _report(self, consumed_bytes: int) -> None:
         if self.download.complete:
-            descriptor = self.download.descriptor
-            self._pull.reporter.layer(
-                descriptor.digest.short, self._pull.unpacking, consumed_bytes, descriptor.size
-            )
+            id, size = self.download.descriptor.digest.short, self.download.frontier_bytes
+            self._pull.reporter.layer(id, self._pull.unpacking, consumed_bytes, size)
 
 
 def _open_blob(partial: Path, final: Path) -> int:

@@ -12,6 +12,7 @@ from onggi.cancel import CancelToken
 from onggi.oci.digest import ChainID, Digest, ImageID
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
+from onggi.transfer.held_layers import find_held
 from onggi.transfer.pull import Puller, PullOptions
 
 __all__ = ["LayerState", "PlannedLayer", "PullPlan", "plan_pull"]
@@ -76,7 +77,9 @@ def plan_pull(puller: Puller, reference: Reference, options: PullOptions, cancel
     ):
         known = puller.distribution.diff_id(descriptor.digest) == diff_id
         held = known and puller.layers.usable(chain) is not None
-        have = descriptor.size if held else min(descriptor.size, puller.blobs.partial_size(descriptor))
+        # What is here under another chain is unpacked anew, and not fetched.
+        here = held or (known and find_held(puller.layers, diff_id) is not None)
+        have = descriptor.size if here else min(descriptor.size, puller.blobs.partial_size(descriptor))
         state = LayerState.HELD if held else LayerState.PARTIAL if have else LayerState.MISSING
         layers.append(
             PlannedLayer(descriptor.digest, descriptor.media_type, chain, descriptor.size, state, have)

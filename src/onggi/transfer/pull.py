@@ -32,6 +32,7 @@ from onggi.store.imagedb import ImageDB
 from onggi.store.locks import Lease, LockDirectory, want_lock
 from onggi.store.manifests import ManifestDB
 from onggi.store.tags import DigestTaken, TagStore
+from onggi.transfer.held_layers import HeldLayers
 from onggi.transfer.layers import ConfigMismatch, Download, LayerPull, Need, Wanted
 from onggi.transfer.platform_search import PlatformSearch
 from onggi.transfer.reporter import Reporter
@@ -264,7 +265,6 @@ class Puller:
             max_downloads=options.max_concurrent_downloads,
             max_unpacks=options.max_unpacks,
         )
-        fetcher = _Fetcher(self, repository, options, reporter)
         pending = [layer.descriptor.digest for layer in wanted if layer.need is not Need.NOTHING]
         shown: set[Digest] = set()
 
@@ -283,10 +283,14 @@ class Puller:
 
         needed = {digest: self.locks.acquire(want_lock(digest), exclusive=False) for digest in set(pending)}
         try:
-            transfer.run(wanted, fetcher, committed)
+            with self._held_layers() as held:
+                transfer.run(wanted, _Fetcher(self, repository, options, reporter, held), committed)
         finally:
             for lease in needed.values():
                 lease.release()
+
+    def _held_layers(self) -> HeldLayers:
+        return HeldLayers(self.layers, self.distribution.diff_id, self.blobs.directory)
 
     def _keep_or_discard(self, digest: Digest, wanted: Lease, options: PullOptions) -> None:
         """Let go of a blob; delete it, unless it is to stay or another pull wants it for a layer."""
@@ -331,14 +335,24 @@ def _announced(reference: Reference) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Fetcher:
-    """Downloads one blob, telling the reporter and the blob's followers how far it is."""
+    """Brings one blob, telling the reporter and the blob's followers how far it is."""
 
     puller: Puller
     repository: Repository
     options: PullOptions
     reporter: Reporter
+    held: HeldLayers
 
     def __call__(self, download: Download, cancel: CancelToken) -> None:
+        """From a layer that is here where the blob itself is not needed, else from the registry."""
+        wanted = not self.options.keep_blobs and not download.proves
+        made = self.held.tar(download.descriptor.digest, cancel) if wanted else None
+        if made is not None:
+            download.finish(*made)
+        else:
+            self._download(download, cancel)
+
+    def _download(self, download: Download, cancel: CancelToken) -> None:
         descriptor = download.descriptor
         with self.puller.locks.acquire(f"blob-{descriptor.digest.hex}", exclusive=True, cancel=cancel):
             path = self.puller.blobs.download(
