@@ -77,6 +77,7 @@ def _pull(session: Session, reference: Reference, draw: ProgressSink) -> list[Im
         "limit_rate_bytes_per_s": session.flag("limit-rate") or None,
         "max_concurrent_downloads": session.flag("max-concurrent-downloads") or None,
         "keep_blobs": session.flag("keep-blobs") if session.given("keep-blobs") else None,
+        "verify": session.flag("verify"),
     }
 
     def verb(sink: ProgressSink, cancel: CancelToken) -> list[Image]:

@@ -22,6 +22,7 @@ from onggi.cli.table_flags import list_format as _list_format
 from onggi.cli.table_flags import no_trunc as _no_trunc
 from onggi.cli.table_flags import one_format as _one_format
 from onggi.cli.table_flags import quiet as _quiet
+from onggi.cli.table_proving import proving_commands
 from onggi.cli.table_transfers import transfer_commands
 from onggi.cli.table_upkeep import upkeep_commands
 
@@ -206,7 +207,7 @@ def _inside_commands() -> tuple[Command, ...]:
             completes="image",
             flags=(_one_format(), _json()),
         ),
-        *_proving_commands(),
+        *proving_commands(),
         Command(
             "doctor",
             usage="[OPTIONS]",
@@ -238,30 +239,6 @@ def _inside_commands() -> tuple[Command, ...]:
             synonyms=("tags",),
             completes="repository",
             flags=(Flag("format", "string", _FORMAT_LIST), _json("Print the tags as a JSON array")),
-        ),
-    )
-
-
-def _proving_commands() -> tuple[Command, ...]:
-    return (
-        Command(
-            "verify",
-            usage="[OPTIONS] [IMAGE...]",
-            short="Check images on disk, byte for byte, against what was pulled",
-            long=(
-                "Check images on disk, byte for byte, against what was pulled: configs, the ids that\n"
-                "chain layers, every file and its metadata. What was changed, added or removed since is\n"
-                "named, one line a path. Exit status 1 when something was found; 'onggi repair' heals it."
-            ),
-            run="verify:run",
-            arity=Arity(0, None),
-            completes="image",
-            flags=(
-                Flag("all", "bool", "Check the whole store: every image, and layers of no image", short="a"),
-                Flag("fast", "bool", "Read no contents; compare metadata, sizes and times only"),
-                _json("Print findings and counts as one JSON document"),
-                _quiet("Print nothing; the exit status tells"),
-            ),
         ),
     )
 
@@ -419,7 +396,7 @@ def program() -> Program:
                 ),
             ),
             ("Archives", ("save", "load", "import")),
-            ("Look Inside", ("layers", "explain", "verify", "doctor", "events")),
+            ("Look Inside", ("layers", "explain", "verify", "repair", "doctor", "events")),
             ("Keep in Order", ("gc",)),
             ("Management Commands", ("image", "layer", "remote", "system")),
             ("Shell", ("completion", "help")),

@@ -40,6 +40,7 @@ def _pull() -> Command:
             Flag("platform", "string", "Set platform if server is multi-platform capable"),
             _progress(),
             quiet("Suppress verbose output"),
+            Flag("verify", "bool", "Prove the layers that are here already as well; repair damaged ones"),
         ),
     )
 

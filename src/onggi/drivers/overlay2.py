@@ -237,15 +237,14 @@ class Overlay2:
             return None
 
     def expected_link(self, cache_id: CacheID, children: list[CacheID]) -> LinkID:
-        """The short name that existing children of a damaged layer use for it, else a new one."""
+        """The short name that existing children of a damaged layer use for it, else its old or a new one."""
         for child in children:
             name = self._lower(child).split(":")[0].removeprefix("l/")
             if _LINK.fullmatch(name):
                 return LinkID(name)
-        try:
-            return self.link(cache_id)
-        except DamagedLayer:
-            return LinkID.random()
+        from onggi.drivers.overlay2_files import Overlay2Files
+
+        return Overlay2Files(self._home, cache_id, None, [], used=False).link() or LinkID.random()
 
     def cache_ids(self) -> list[CacheID]:
         """Every layer directory there is, containers' included; sorted."""

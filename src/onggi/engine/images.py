@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from onggi.drivers.workers import Workers
     from onggi.engine.operation import PullOperation
     from onggi.engine.removal import PruneReport, Removed
+    from onggi.engine.repair import RepairReport
     from onggi.engine.verification import Verification
     from onggi.registry.client import RegistryClient
     from onggi.store.tag_journal import TagChange
@@ -109,11 +110,13 @@ class Images:
         limit_rate_bytes_per_s: int | None = None,
         max_concurrent_downloads: int | None = None,
         keep_blobs: bool | None = None,
+        verify: bool = False,
     ) -> Image:
         """Pull one image; without tag and digest that is ``latest``.
 
         ``progress`` gets typed events from several threads, one at a time. ``timeout_s`` is
-        for the whole pull; ``cancel`` stops it early, and what was received is kept. Raises
+        for the whole pull; ``cancel`` stops it early, and what was received is kept. With
+        ``verify`` the layers that were here already are proved too, and repaired. Raises
         the registry's errors (NotFound, Unauthorized, Forbidden, ResourceExhausted,
         Unavailable), DataLoss for wrong bytes, and those of the store.
         """
@@ -123,6 +126,8 @@ class Images:
         options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads, keep_blobs)
         parsed = Reference.parse(reference, self._core.config.compat).tagged()
         image_id = self._pull_one(parsed, options, progress, token, parsed)
+        if verify:
+            self._heal(image_id, progress, token)
         return self.get(image_id)
 
     def pull_all(
@@ -136,6 +141,7 @@ class Images:
         limit_rate_bytes_per_s: int | None = None,
         max_concurrent_downloads: int | None = None,
         keep_blobs: bool | None = None,
+        verify: bool = False,
     ) -> ImageList:
         """Pull every tag of a repository, in the registry's order."""
         token = cancel or CancelToken(timeout_s)
@@ -153,6 +159,8 @@ class Images:
                 self._core.used(item.image_id)
                 self._core.emit("pull", item.reference.familiar, {"name": parsed.familiar_name})
         progress(Message(_status(newer, parsed)))
+        for image_id in dict.fromkeys(item.image_id for item in pulled) if verify else ():
+            self._heal(image_id, progress, token)
         return [self.get(item.image_id) for item in pulled]
 
     def pulling(self, reference: str, **settings: object) -> PullOperation:
@@ -241,6 +249,32 @@ class Images:
 
         self._core.driver.check_host()
         return Verification(self._core, self._workers(), names, all=all, fast=fast, cancel=cancel)
+
+    def repair(
+        self,
+        name: str,
+        *,
+        force: bool = False,
+        progress: ProgressSink = discard,
+        cancel: CancelToken | None = None,
+        timeout_s: float | None = None,
+    ) -> RepairReport:
+        """Put right what :meth:`verify` finds: mend metadata, fetch and swap in damaged layers only.
+
+        ``force``: also under running containers and mounts, which then lose the old files.
+        Raises ImageNotFound, LayerInUse, NowhereToFetch, RepairFailed, and a pull's errors.
+        """
+        from onggi.engine.repair import Repair
+
+        token = cancel or CancelToken(timeout_s)
+        options = self._options(None, None, None, None)
+        with self._core.writing():
+            return Repair(self._core, self._puller, options, progress, token).run(name, force=force)
+
+    def _heal(self, image_id: ImageID, progress: ProgressSink, cancel: CancelToken) -> None:
+        report = self.repair(image_id, progress=progress, cancel=cancel)
+        for line in report.lines() or ["Verified: nothing has changed"]:
+            progress(Message(line))
 
     # --- archives -------------------------------------------------------------------------
 

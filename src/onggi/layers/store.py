@@ -124,9 +124,8 @@ class LayerStore:
 
     def _names_for(self, chain: ChainID, children: list[CacheID]) -> tuple[CacheID, LinkID]:
         old = (read_optional(self.db.path(chain) / "cache-id") or b"").decode("ascii", "replace").strip()
-        if not is_cache_id(old):
-            return CacheID.random(), LinkID.random()
-        return CacheID(old), self.driver.expected_link(CacheID(old), children)
+        cache_id = CacheID(old) if is_cache_id(old) else CacheID.random()
+        return cache_id, self.driver.expected_link(cache_id, children)
 
     def commit(self, layers: Sequence[ReadyLayer]) -> list[LayerRecord]:
         """Make unpacked layers exist, base first: one flush for all of them, then the renames."""
@@ -146,7 +145,6 @@ class LayerStore:
             records.append(record)
         self.driver.sync()
         for layer in layers:
-            self._replace_damaged(layer.chain_id)
             self.db.commit(layer.staged.write_set, layer.chain_id)
         self.db.sync()
         for layer in layers:
@@ -158,11 +156,6 @@ class LayerStore:
         if record is None:
             raise CorruptLayer(self.db.path(chain), "it does not exist")
         return record
-
-    def _replace_damaged(self, chain: ChainID) -> None:
-        """Set the old layerdb entry of a remade layer aside; its driver directory was replaced."""
-        if chain in self.db:
-            remove_tree(self.db.begin_removal(chain), must_succeed=True)
 
     # --- removing -------------------------------------------------------------------------
 
@@ -232,7 +225,9 @@ class LayerStore:
     def _is_referenced(self, cache_id: CacheID) -> bool:
         if cache_id in self.db.container_cache_ids():
             return True
-        return any(record.cache_id == cache_id for record in self.db.records())
+        # An entry that cannot be read names its directory all the same: a layer being remade.
+        names = (read_optional(self.db.path(chain) / "cache-id") for chain in self.db.chains())
+        return any(name is not None and name.strip() == cache_id.encode() for name in names)
 
     def _recover_removals(self) -> int:
         cleared = 0

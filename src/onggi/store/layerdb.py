@@ -131,12 +131,19 @@ class LayerDB:
             stage_file(directory / name, data, 0o644)
 
     def commit(self, staged: Path, chain: ChainID) -> None:
-        """Rename a staged directory into place: the layer exists from here on."""
+        """Rename a staged directory into place: the layer exists from here on.
+
+        An entry of a damaged layer changes places with it in one step, so that those who use
+        the layer never miss it; ``staged`` is then the old one, for the caller to delete.
+        """
         make_directory(self._sha256, 0o755)
         target = self.path(chain)
-        if target.is_dir() and not (target / "diff").exists():
-            self._set_aside(chain)
-        os.rename(staged, target)
+        if target.is_dir():
+            from onggi.linux.filesystem import renameat2_exchange
+
+            renameat2_exchange(os.fsencode(staged), os.fsencode(target))
+        else:
+            os.rename(staged, target)
 
     def sync(self) -> None:
         """Make the names of all committed layers durable."""

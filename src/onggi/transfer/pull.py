@@ -7,7 +7,7 @@ image from a concurrent removal (docker-engine §2.7; architecture: leases).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +161,7 @@ class Puller:
             return image_id
         config = self.fetch_config(repository, selected.manifest, cancel)
         wanted = self._want(selected.manifest, config, options, reporter, cancel, leases)
-        self._transfer(repository, wanted, options, reporter, cancel)
+        self.transfer(lambda digest: repository, wanted, options, reporter, cancel)
         self._remember(repository, [layer for layer in wanted if layer.need is Need.NOTHING])
         self.manifests.add(image_id, selected.manifest)
         self.images.add(config)
@@ -246,14 +246,15 @@ class Puller:
             layer.need = Need.NOTHING if known and held_below else Need.HASH
         return layer.need is Need.NOTHING
 
-    def _transfer(
+    def transfer(
         self,
-        repository: Repository,
+        repository_of: Callable[[Digest], Repository],
         wanted: Sequence[Wanted],
         options: PullOptions,
         reporter: Reporter,
         cancel: CancelToken,
     ) -> None:
+        """Bring the layers that need something, each blob from its repository; leased by the caller."""
         if all(layer.need is Need.NOTHING for layer in wanted):
             return
         transfer = LayerPull(
@@ -269,9 +270,9 @@ class Puller:
         shown: set[Digest] = set()
 
         def committed(group: Sequence[Wanted]) -> None:
-            self._remember(repository, group)
             for layer in group:
                 digest = layer.descriptor.digest
+                self._remember(repository_of(digest), [layer])
                 if layer.lease is not None and layer.lease.exclusive:
                     layer.lease.share()
                 if digest not in shown:
@@ -284,7 +285,7 @@ class Puller:
         needed = {digest: self.locks.acquire(want_lock(digest), exclusive=False) for digest in set(pending)}
         try:
             with self._held_layers() as held:
-                transfer.run(wanted, _Fetcher(self, repository, options, reporter, held), committed)
+                transfer.run(wanted, _Fetcher(self, repository_of, options, reporter, held), committed)
         finally:
             for lease in needed.values():
                 lease.release()
@@ -338,7 +339,7 @@ class _Fetcher:
     """Brings one blob, telling the reporter and the blob's followers how far it is."""
 
     puller: Puller
-    repository: Repository
+    repository_of: Callable[[Digest], Repository]
     options: PullOptions
     reporter: Reporter
     held: HeldLayers
@@ -357,7 +358,7 @@ class _Fetcher:
         with self.puller.locks.acquire(f"blob-{descriptor.digest.hex}", exclusive=True, cancel=cancel):
             path = self.puller.blobs.download(
                 descriptor,
-                self.repository.blob(descriptor.digest, descriptor.size),
+                self.repository_of(descriptor.digest).blob(descriptor.digest, descriptor.size),
                 on_progress=lambda frontier: self._advance(download, frontier),
                 on_retry=lambda seconds: self._retrying(descriptor, seconds),
                 limiter=self.options.limiter,

@@ -1,0 +1,237 @@
+"""``engine.images.repair``: what verify finds is put right, and nothing else is touched.
+
+Metadata that can be derived is written anew; damaged layers are fetched, unpacked beside the
+old ones, proved by their diffID and swapped in whole: same cache-id, same short name, so that
+the layers and containers above find them where they were. A container that runs, or a mount,
+on a layer that must be swapped keeps the old files open while they are deleted: repair refuses
+that unless told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+from onggi.cancel import CancelToken
+from onggi.engine.containers import known_containers
+from onggi.engine.core import Core
+from onggi.engine.mounts import Mounts
+from onggi.engine.names import find_image
+from onggi.engine.verification import (
+    Finding,
+    Placed,
+    config_finding,
+    layer_findings,
+    place_layers,
+    shown_name,
+)
+from onggi.errors import Conflict, DataLoss
+from onggi.layers.mend import mend_layer
+from onggi.layers.verify import LayerCheck, check_layers
+from onggi.oci.digest import CacheID, ChainID, ImageID
+from onggi.oci.image_config import ImageConfig
+from onggi.progress import LayerStatus, ProgressSink
+from onggi.record import record
+from onggi.transfer.layers import Need, Wanted
+from onggi.transfer.pull import Puller, PullOptions
+from onggi.transfer.repair import Origins, fetch_layers
+from onggi.transfer.reporter import Reporter
+
+__all__ = ["LayerInUse", "Repair", "RepairFailed", "RepairReport", "RepairedLayer"]
+
+
+class LayerInUse(Conflict):
+    """Somebody looks at the files that would be swapped."""
+
+    def __init__(self, image: str, layer: int, who: str, way_out: str) -> None:
+        super().__init__(
+            f"repair {image}: {who} stands on its layer {layer}, whose files must be replaced",
+            hint=f"{way_out}, or use --force and start it anew afterwards",
+        )
+
+
+class RepairFailed(DataLoss):
+    """Something is still wrong after the repair."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(
+            f"repair {finding}: still so after the repair",
+            hint="is the disk failing? See dmesg, and 'onggi verify'",
+        )
+        self.finding = finding
+
+
+@record
+class RepairedLayer:
+    """``fetched``: the layer was replaced; else ``files`` are its metadata written anew."""
+
+    layer: int
+    chain_id: ChainID
+    cache_id: CacheID | None
+    fetched: bool
+    files: tuple[str, ...]
+
+    def __str__(self) -> str:
+        place = f"layer {self.layer}" + (f" (cache-id {self.cache_id[:12]})" if self.cache_id else "")
+        done = [*self.files, *(["fetched again and replaced"] if self.fetched else [])]
+        return f"{place}: {', '.join(done)}"
+
+
+@record
+class RepairReport:
+    """What was wrong with an image, and what was done about it; nothing, where nothing was."""
+
+    image_id: ImageID
+    name: str
+    findings: tuple[Finding, ...]
+    layers: tuple[RepairedLayer, ...]
+    config_fetched: bool
+
+    def lines(self) -> list[str]:
+        """What was wrong, then what was done; empty where nothing was."""
+        lines = [str(finding) for finding in self.findings]
+        if self.config_fetched:
+            lines.append("Repaired config: fetched again")
+        return lines + [f"Repaired {layer}" for layer in self.layers]
+
+
+class Repair:
+    """Repairs one image; used once, inside :meth:`Core.writing`."""
+
+    def __init__(
+        self,
+        core: Core,
+        puller: Puller,
+        options: PullOptions,
+        progress: ProgressSink,
+        cancel: CancelToken,
+    ) -> None:
+        self._core = core
+        self._puller = puller
+        self._options = options
+        self._reporter = Reporter(progress)
+        self._cancel = cancel
+
+    def run(self, name: str, *, force: bool) -> RepairReport:
+        """Verify, mend, fetch, verify again. Raises LayerInUse, NowhereToFetch, RepairFailed."""
+        image_id = find_image(self._core, name)
+        shown = shown_name(self._core, image_id)
+        with ExitStack() as leases:
+            leases.enter_context(
+                self._core.locks.acquire(f"image-{image_id.hex}", exclusive=False, cancel=self._cancel)
+            )
+            references = self._core.tags.snapshot().of(image_id)
+            origins = Origins(self._puller, image_id, references, self._cancel)
+            lost = config_finding(self._core, image_id)
+            config = self._config(image_id, origins, lost)
+            placed = place_layers(self._core, {image_id: config})
+            checks = self._check(placed)
+            findings = [lost] if lost is not None else []
+            for each, check in zip(placed, checks, strict=True):
+                findings += layer_findings(each, check)
+            done = self._repair(shown, image_id, placed, checks, origins, force=force)
+        if findings:
+            self._core.emit("repair", image_id, {"name": name})
+        return RepairReport(image_id, shown, tuple(findings), tuple(done), lost is not None)
+
+    def _config(self, image_id: ImageID, origins: Origins, lost: Finding | None) -> ImageConfig:
+        if lost is None:
+            return self._core.images.get(image_id)
+        config = origins.config()
+        self._core.images.add(config)
+        return config
+
+    def _check(self, placed: Sequence[Placed]) -> list[LayerCheck]:
+        layers = [each.layer for each in placed]
+        return list(check_layers(self._core.layers, self._puller.workers, layers, cancel=self._cancel))
+
+    # --- doing ----------------------------------------------------------------------------
+
+    def _repair(
+        self,
+        shown: str,
+        image_id: ImageID,
+        placed: list[Placed],
+        checks: list[LayerCheck],
+        origins: Origins,
+        *,
+        force: bool,
+    ) -> list[RepairedLayer]:
+        damaged = [(each, check) for each, check in zip(placed, checks, strict=True) if not check.sound]
+        if not damaged:
+            return []
+        if not force:
+            self._refuse_if_used(shown, [each for each, check in damaged if not check.mendable])
+        files = {each.layer.chain_id: self._mend(each, check) for each, check in damaged}
+        # Content that could not be found before its metadata were right can be looked at now.
+        again = self._check([each for each, _ in damaged])
+        fetch = [each for (each, _), check in zip(damaged, again, strict=True) if not check.sound]
+        if not force:
+            self._refuse_if_used(shown, fetch)
+        self._fetch(fetch, origins)
+        self._prove([each for each, _ in damaged] if fetch else [])
+        return [self._done(each, files[each.layer.chain_id], each in fetch) for each, _ in damaged]
+
+    def _done(self, placed: Placed, files: list[str], fetched: bool) -> RepairedLayer:
+        entry = self._core.layers.get(placed.layer.chain_id)
+        cache_id = None if entry is None else entry.cache_id
+        return RepairedLayer(placed.index, placed.layer.chain_id, cache_id, fetched, tuple(files))
+
+    def _mend(self, placed: Placed, check: LayerCheck) -> list[str]:
+        layers = self._core.layers
+        if not layers.db.path(check.chain_id).is_dir():
+            return []
+        with layers.lease(check.chain_id, exclusive=True, cancel=self._cancel):
+            if not all(flaw.file != "overlay2/diff" for flaw in check.flaws):
+                return []
+            return mend_layer(layers, self._puller.workers, placed.layer, check, self._cancel)
+
+    def _fetch(self, placed: Sequence[Placed], origins: Origins) -> None:
+        if not placed:
+            return
+        layers = []
+        for each in placed:
+            diff_id = each.layer.diff_id
+            assert diff_id is not None
+            origin = origins.layer(each.index - 1, diff_id)
+            wanted = Wanted(
+                origin.descriptor, diff_id, each.layer.chain_id, each.layer.parent, each.index, Need.UNPACK
+            )
+            layers.append((wanted, origin))
+            self._reporter.layer(origin.descriptor.digest.short, LayerStatus.PULLING)
+        with ExitStack() as leases:
+            for wanted, _ in layers:
+                wanted.lease = self._core.layers.lease(wanted.chain_id, exclusive=True, cancel=self._cancel)
+                leases.callback(wanted.lease.release)
+            fetch_layers(self._puller, layers, self._options, self._reporter, self._cancel)
+
+    def _prove(self, placed: Sequence[Placed]) -> None:
+        for each, check in zip(placed, self._check(placed), strict=True):
+            for finding in layer_findings(each, check):
+                raise RepairFailed(finding)
+
+    # --- who would be hurt ----------------------------------------------------------------
+
+    def _refuse_if_used(self, shown: str, placed: Sequence[Placed]) -> None:
+        if not placed:
+            return
+        for chains, who, way_out in self._users():
+            for each in placed:
+                if each.layer.chain_id in chains:
+                    raise LayerInUse(shown, each.index, who, way_out)
+
+    def _users(self) -> Iterator[tuple[set[ChainID], str, str]]:
+        """Running containers and mounts: the chains they stand on, who they are, how to end them."""
+        for container in known_containers(self._core.layout):
+            if container.running:
+                name = container.short_id
+                chains = self._chains(container.image_id)
+                yield chains, f"running container {name}", f"stop it: docker stop {name}"
+        for mount in Mounts(self._core).list():
+            chains = self._chains(mount.image_id)
+            yield chains, f"the mount on {mount.path}", f"unmount it: onggi image unmount {mount.path}"
+
+    def _chains(self, image_id: ImageID) -> set[ChainID]:
+        if image_id not in self._core.images:
+            return set()
+        return set(self._core.images.get(image_id).chain_ids)
