@@ -45,10 +45,22 @@ class Command:
     Docker's short forms (``images``); ``synonyms`` are further last words (``list``). ``run``
     is ``module:function`` in :mod:`onggi.cli`, imported when the command is used.
     ``completes`` is the kind of thing its arguments name: image, repository, server, shell,
-    command, file; empty for none.
+    command, file; empty for none. A ``hidden`` command is called by other programs only: no help,
+    list or completion names it.
     """
 
-    __slots__ = ("arity", "completes", "flags", "long", "names", "run", "short", "synonyms", "usage")
+    __slots__ = (
+        "arity",
+        "completes",
+        "flags",
+        "hidden",
+        "long",
+        "names",
+        "run",
+        "short",
+        "synonyms",
+        "usage",
+    )
 
     def __init__(
         self,
@@ -61,6 +73,7 @@ class Command:
         long: str = "",
         synonyms: Sequence[str] = (),
         completes: str = "",
+        hidden: bool = False,
     ) -> None:
         self.names = names
         self.usage = usage
@@ -71,6 +84,7 @@ class Command:
         self.long = long or short
         self.synonyms = synonyms
         self.completes = completes
+        self.hidden = hidden
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -111,6 +125,11 @@ class Program:
         self.commands = commands
         self.sections = sections
 
+    @property
+    def shown(self) -> list[Command]:
+        """The commands that help names."""
+        return [command for command in self.commands if not command.hidden]
+
     def find(self, path: str) -> Command | None:
         """The command of a full path."""
         return next((command for command in self.commands if path in command.paths), None)
@@ -133,5 +152,7 @@ class Program:
         """First words and what they do: groups, and commands with a name of one word."""
         words = {group.name: group.short for group in self.groups}
         for command in self.commands:
+            if command.hidden:
+                continue
             words.update({name: command.short for name in command.names if " " not in name})
         return words

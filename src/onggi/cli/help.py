@@ -171,7 +171,7 @@ def markdown(program: Program) -> str:
         "Global options go before the command; the long ones may also follow it.\n",
         _markdown_flags(program.flags),
     ]
-    commands = sorted(program.commands, key=lambda command: command.names[-1])
+    commands = sorted(program.shown, key=lambda command: command.names[-1])
     parts.extend(_markdown_command(command) for command in commands)
     return "\n".join(parts)
 

@@ -395,7 +395,7 @@ def program() -> Program:
                     "info",
                 ),
             ),
-            ("Archives", ("save", "load", "import")),
+            ("Archives", ("save", "load", "import", "sync")),
             ("Look Inside", ("layers", "explain", "verify", "repair", "doctor", "events")),
             ("Keep in Order", ("gc",)),
             ("Management Commands", ("image", "layer", "remote", "system")),

@@ -25,7 +25,7 @@ def _number() -> Flag:
 
 def contents_commands() -> tuple[Command, ...]:
     """The rows."""
-    return (*_layer_commands(), *_image_commands())
+    return (*_layer_commands(), *_image_commands(), *_sync_commands())
 
 
 def _layer_commands() -> tuple[Command, ...]:
@@ -111,5 +111,50 @@ def _image_commands() -> tuple[Command, ...]:
             arity=Arity(1, 2),
             completes="image",
             flags=(_json(), Flag("recursive", "bool", "List everything below PATH", short="R")),
+        ),
+    )
+
+
+def _sync_commands() -> tuple[Command, ...]:
+    return (
+        Command(
+            "sync",
+            usage="[OPTIONS] SOURCE DESTINATION [IMAGE...]",
+            short="Copy images between data roots, here or over ssh",
+            long=(
+                "Copy images from one data root to another without a registry: only the layers that\n"
+                "DESTINATION lacks, each verified by its diffID. SOURCE and DESTINATION are directories\n"
+                "or ssh://[user@]host[:port]/path, where onggi must be installed too. Without IMAGE all\n"
+                "images that have a name are copied; IMAGE by its id comes without a name."
+            ),
+            run="sync:run",
+            arity=Arity(2, None),
+            completes="directory",
+            flags=(
+                Flag("dry-run", "bool", "Show what would be copied; copy nothing"),
+                _json("Print what was copied, or would be, as JSON"),
+                Flag(
+                    "progress",
+                    "string",
+                    "Set type of progress output (auto, tty, plain)",
+                    default="auto",
+                    choices=("auto", "tty", "plain"),
+                ),
+                Flag("quiet", "bool", "Suppress verbose output", short="q"),
+                Flag(
+                    "remote-program",
+                    "string",
+                    "How to call onggi on the other host, e.g. 'sudo onggi'",
+                    default="onggi",
+                ),
+            ),
+        ),
+        Command(
+            "sync-serve",
+            usage="",
+            short="The other end of sync over ssh: speaks its protocol on the standard streams",
+            run="sync:run_serve",
+            arity=Arity(0, 0),
+            hidden=True,
         ),
     )

@@ -10,6 +10,9 @@ from onggi.engine.core import Core
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
     from onggi.drivers.workers import Workers
     from onggi.engine.auth import Auth
     from onggi.engine.events import Events
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from onggi.engine.remote import Remote
     from onggi.engine.system import System
     from onggi.registry.client import RegistryClient
+    from onggi.transfer.sync import Synced
 
 __all__ = ["Engine"]
 
@@ -117,6 +121,18 @@ class Engine:
         from onggi.engine.gc import collect
 
         return collect(self._core, explain=explain, dry_run=dry_run)
+
+    def sync_to(self, target: str, names: Sequence[str] = (), **options: Any) -> list[Synced]:
+        """Copy images to another data root (a path or ``ssh://…``); see :func:`onggi.engine.sync.sync`."""
+        from onggi.engine.sync import sync
+
+        return sync(self.config, str(self.config.data_root), target, names, **options)
+
+    def sync_from(self, source: str, names: Sequence[str] = (), **options: Any) -> list[Synced]:
+        """Copy images from another data root (a path or ``ssh://…``) to this one."""
+        from onggi.engine.sync import sync
+
+        return sync(self.config, source, str(self.config.data_root), names, **options)
 
     def explain(self, text: str) -> Explanation:
         """What an id, a prefix of one, a name or a path in the data root is. Raises NotFound, Ambiguous."""
