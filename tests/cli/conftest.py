@@ -76,8 +76,8 @@ def insides(tmp_path_factory) -> Iterator[Onggi]:
     directory = tmp_path_factory.mktemp("insides")
     layout = Layout(directory / "layout")
     layout.image("library/odd:latest", odd_layers())
-    many = [member(f"many/file{n:05d}", b"") for n in range(20_000)]
-    layout.image("library/wide:latest", [tar([*many, member("big", bytes(40_000_000))])])
+    many = [member(f"many/file{n:05d}", b"") for n in range(8_000)]
+    layout.image("library/wide:latest", [tar([*many, member("big", bytes(30_000_000))])])
     with serving(OCILayout(layout.directory)) as url:
         config = directory / "daemon.json"
         config.write_text(json.dumps({"registry-mirrors": [url]}))

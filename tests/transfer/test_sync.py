@@ -21,6 +21,7 @@ from onggi.engine.sync import SamePlace, sync
 from onggi.errors import Cancelled, InvalidArgument
 from onggi.layers.tar_stream import LayerChanged
 from onggi.oci.digest import ChainID
+from onggi.oci.image_config import ImageConfig
 from onggi.oci.reference import Reference
 from onggi.transfer.reporter import Reporter
 from onggi.transfer.sync import LocalSource, NotAskedFor, Offer, Sink, WrongLayer
@@ -274,6 +275,21 @@ def test_other_bytes_are_refused(liar: _Liar, sink: Sink, tmp_path: Path) -> Non
         sink.store(liar, offer, Reporter(lambda event: None), CancelToken())
     assert sink.images.ids() == [] and list(sink.layers.db.records()) == []
     assert os.listdir(tmp_path / "two/onggi/staging") == []
+
+
+def test_a_layer_under_another_chain_does_not_travel(liar: _Liar, sink: Sink) -> None:
+    (offer,) = sink.offers(liar, ["tags:v1"])
+    sink.store(liar, offer, Reporter(lambda event: None), CancelToken())
+    document = json.loads(offer.config.raw)
+    document["rootfs"]["diff_ids"].reverse()
+    turned = Offer(
+        ImageConfig.parse(json.dumps(document).encode()), (Reference.parse("turned:1"),), offer.layers[::-1]
+    )
+    liar.layer = lambda chain: iter([b"it must not be asked"])  # type: ignore[method-assign]
+    synced = sink.store(liar, turned, Reporter(lambda event: None), CancelToken())
+    assert len(synced.missing) == 2
+    assert turned.config.id in sink.images
+    assert all(sink.layers.usable(chain) for chain in turned.config.chain_ids)
 
 
 def test_what_was_not_asked_for_is_refused(liar: _Liar, sink: Sink) -> None:

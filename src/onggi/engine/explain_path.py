@@ -20,9 +20,9 @@ def explain_image_path(core: Core, name: str, path: str) -> Explanation:
     found = image.contents.explain(os.fsencode(path))
     facts: list[tuple[str, str]] = [("image", image_id)]
     if found.place != found.path.strip(b"/"):
-        facts.append(("is", "/" + os.fsdecode(found.place)))
+        facts.append(("is", "/" + _shown(found.place)))
     if found.target:
-        facts.append(("leads to", os.fsdecode(found.target)))
+        facts.append(("leads to", _shown(found.target)))
     if found.winner is not None:
         facts += _winner(image, found)
     facts += [(f"layer {holder.layer}", _word(holder)) for holder in found.holders]
@@ -30,6 +30,12 @@ def explain_image_path(core: Core, name: str, path: str) -> Explanation:
 
 
 _HOW = "the topmost layer that has a name wins; a whiteout in it deletes the name from the layers below"
+
+
+def _shown(path: bytes) -> str:
+    """A path of the image for a terminal: control characters as spaces."""
+    text = os.fsdecode(path)
+    return "".join(" " if ord(letter) < 32 or 127 <= ord(letter) < 160 else letter for letter in text)
 
 
 def _title(found: PathExplanation) -> str:
@@ -43,7 +49,7 @@ def _title(found: PathExplanation) -> str:
 def _winner(image: Image, found: PathExplanation) -> list[tuple[str, str]]:
     layer = image.layers[(found.winner or 1) - 1]
     facts = [
-        ("file", str(layer.path / os.fsdecode(found.place))),
+        ("file", f"{layer.path}/{_shown(found.place)}"),
         ("diffID", layer.diff_id),
         ("chainID", layer.chain_id),
         ("cache-id", layer.cache_id),

@@ -13,7 +13,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -32,6 +31,7 @@ from onggi.store.distribution import BlobSource, DistributionDB
 from onggi.store.imagedb import ImageDB
 from onggi.store.locks import Lease, LockDirectory
 from onggi.store.tags import DigestTaken, TagStore
+from onggi.transfer.held_layers import HeldLayers
 from onggi.transfer.layers import Download, LayerPull, Need, Wanted
 from onggi.transfer.reporter import Reporter
 
@@ -322,7 +322,8 @@ class Sink:
                 reporter.layer(layer.diff_id.short, LayerStatus.COMPLETE)
 
         self.spool.mkdir(parents=True, exist_ok=True)
-        pull.run(wanted, _Fetcher(source, chains, self.spool, reporter), committed)
+        with HeldLayers(self.layers, DiffID, self.spool) as held:
+            pull.run(wanted, _Fetcher(source, chains, self.spool, reporter, held), committed)
 
     def _remember(self, offer: Offer, wanted: Sequence[Wanted]) -> None:
         """Keep what the source knows of each layer's blobs: a later pull or push saves their bytes."""
@@ -362,14 +363,22 @@ def _parsed(name: str) -> Digest | Reference | None:
 
 @record
 class _Fetcher:
-    """Brings one layer's tar into a nameless file, telling those who follow it."""
+    """Brings one layer's tar into a nameless file, telling those who follow it.
+
+    A layer that is here under another chain is made from that one and does not travel.
+    """
 
     source: Source
     chains: dict[Digest, ChainID]
     spool: Path
     reporter: Reporter
+    held: HeldLayers
 
     def __call__(self, download: Download, cancel: CancelToken) -> None:
+        made = self.held.tar(download.descriptor.digest, cancel)
+        if made is not None:
+            download.finish(*made)
+            return
         with tempfile.TemporaryFile(dir=self.spool, buffering=0) as spool:
             try:
                 self._receive(download, spool, cancel)
@@ -392,9 +401,8 @@ class _Fetcher:
             size += len(piece)
             download.advance(path, size)
             self.reporter.layer(short, LayerStatus.DOWNLOADING, size, max(size, expected))
-        download.descriptor = replace(download.descriptor, size=size)
         self.reporter.layer(short, LayerStatus.DOWNLOADED)
-        download.finish(path)
+        download.finish(path, size)
 
 
 def _write_all(fd: int, data: bytes) -> None:
