@@ -1,12 +1,12 @@
-"""``python -m bench [pull|save|load|cli] [options]``; without a name, all."""
+"""``python -m bench [pull|save|load|verify|cli] [options]``; without a name, all."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import cli, load, pull, save
+from bench import cli, load, pull, save, verify
 
-BENCHMARKS = {"pull": pull.main, "save": save.main, "load": load.main, "cli": cli.main}
+BENCHMARKS = {"pull": pull.main, "save": save.main, "load": load.main, "verify": verify.main, "cli": cli.main}
 
 
 def main(words: list[str]) -> None:

@@ -157,3 +157,41 @@ def test_zstd_layer_is_the_same_tree(onggi: Onggi) -> None:
     onggi.run("rmi", "plain")
     onggi.run("pull", "zstd")
     assert set(layer_trees(onggi.data_root)) == before
+
+
+def test_dockerd_runs_what_was_repaired(onggi: Onggi, tmp_path, hub) -> None:
+    """Every layer damaged in some way, all healed: dockerd starts, saves (tar-split is right) and stacks."""
+    for image in ("odd", "twice", "tags:v1"):
+        onggi.run("pull", "-q", image)
+    expected = layer_trees(onggi.data_root)
+    entries = sorted((onggi.data_root / "image/overlay2/layerdb/sha256").iterdir())
+    for number, entry in enumerate(entries):
+        directory = onggi.data_root / "overlay2" / (entry / "cache-id").read_text()
+        damages = (
+            lambda entry=entry: (entry / "tar-split.json.gz").unlink(),
+            lambda entry=entry: (entry / "size").write_text("1\n"),
+            lambda directory=directory: (directory / "link").write_text(""),
+            lambda directory=directory: (directory / "diff/added").mkdir(),
+        )
+        damages[number % len(damages)]()
+    for image in ("odd", "twice", "tags:v1"):
+        onggi.run("repair", image)
+    assert onggi.output("verify", "--all").endswith("nothing has changed\n")
+    healed = layer_trees(onggi.data_root)
+    assert healed.keys() == expected.keys()
+    with Daemon(onggi.data_root, tmp_path / "taker", mirror=hub) as daemon:
+        images = set(daemon.output("images", "--format", "{{.Repository}}").split())
+        assert images == {"odd", "twice", "tags"}
+        daemon.run("save", "-o", str(tmp_path / "saved.tar"), "twice", "tags:v1")
+        daemon.run("create", "--network", "none", "tags:v1", "/a")
+
+
+def test_a_store_of_dockerd_is_clean(dockerd: Daemon, onggi: Onggi) -> None:
+    """Pulled, built and committed layers, containers on them: nothing that Docker writes is a finding."""
+    for image in ("odd", "twice", "many", "tags:v1"):
+        dockerd.run("pull", image)
+    dockerd.run("create", "--network", "none", "--name", "cc", "tags:v1", "/a")
+    dockerd.run("commit", "cc", "committed")
+    ours = Onggi(dockerd.data_root, onggi._config)
+    assert ours.output("verify", "--all").endswith("nothing has changed\n")
+    assert ours.output("verify", "--all", "--fast").endswith("nothing has changed\n")

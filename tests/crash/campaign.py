@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from tests.crash.tracer import Outcome, trace
 from tests.peers.processes import require
 
 __all__ = [
+    "HEALING",
     "LOAD",
     "NEVER",
     "PULL_RATE",
@@ -173,6 +175,32 @@ def _after_repair(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
     return problems + _is_as_expected(campaign, root)
 
 
+def _changed_layers(campaign: Campaign, root: Path) -> None:
+    """Files of two layers are edited, and a third has lost metadata."""
+    campaign.pull(root, OTHER)
+    campaign.pull(root)
+    base, middle, top = (
+        root / "image/overlay2/layerdb/sha256" / chain for chain in chains(campaign.layout, APP)
+    )
+    for entry, name in ((base, "etc/name"), (middle, "data/d0/small")):
+        path = root / "overlay2" / (entry / "cache-id").read_text() / "diff" / name
+        before = path.stat()
+        path.write_bytes(b"x" * before.st_size)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (top / "size").write_text("1")
+
+
+def _after_healing(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
+    """Nobody misses a layer at any moment: what stands on the one being replaced stays usable."""
+    problems = empty_files(root) + failures(root, campaign.registry.url)
+    with open_engine(root, campaign.registry.url) as engine:
+        engine.images.repair(APP)
+        problems += [f"verify: {finding}" for finding in engine.images.verify(all=True)]
+        engine.images.remove(OTHER)
+    problems += leftovers(root) + empty_files(root) + failures(root, campaign.registry.url)
+    return problems + _without_history(compare(snapshot(root), campaign.expected))
+
+
 def _after_load(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
     problems = empty_files(root) + failures(root, campaign.registry.url)
     with open_engine(root, campaign.registry.url) as engine:
@@ -200,6 +228,7 @@ REMOVAL = Story("remove", _both_images, _after_removal)
 REPAIR = Story("pull", _damaged_layer, _after_repair)
 
 
+HEALING = Story("repair", _changed_layers, _after_healing)
 LOAD = Story("load", _nothing, _after_load)
 
 

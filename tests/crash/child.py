@@ -1,7 +1,8 @@
 """What is killed: one verb on one data root, in a process of its own.
 
 ``python -m tests.crash.child VERB DATA_ROOT MIRROR NAME [BYTES_PER_S | UNTIL]``, where VERB is
-``pull``, ``remove``, ``load`` (NAME is an archive), or one of them again and again: ``pull-until``, ``remove-until`` (a Unix time).
+``pull``, ``remove``, ``repair``, ``load`` (NAME is an archive), or one of them again and again:
+``pull-until``, ``remove-until`` (a Unix time).
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def main(words: Sequence[str]) -> None:
             engine.images.pull(name, limit_rate_bytes_per_s=int(rest[0]) if rest else None)
         elif verb == "load":
             engine.images.load(Path(name))
+        elif verb == "repair":
+            engine.images.repair(name)
         elif verb == "remove":
             engine.images.remove(name)
         else:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.campaign import LOAD, PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
+from tests.crash.campaign import HEALING, LOAD, PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
 from tests.crash.checks import compare, failures, leftovers, snapshot
 from tests.crash.child import command
 from tests.crash.samples import APP
@@ -22,12 +22,15 @@ SLOW_BYTES_PER_S = 400_000
 
 # Points of each story without the soak: what a developer waits for.
 SAMPLE = 8
-STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR, "load": LOAD}
+STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR, "healing": HEALING, "load": LOAD}
 STORY = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
+# Healing reads every layer three times under the tracer; without the soak, the power cuts do for it.
+QUICK = [name for name in STORIES if name != "healing"]
 
 
-@STORY
-def test_killed_at_some_points(crash: Campaign, story: Story) -> None:
+@pytest.mark.parametrize("name", QUICK)
+def test_killed_at_some_points(crash: Campaign, name: str) -> None:
+    story = STORIES[name]
     problems = sample(partial(crash.kill, story), crash.calls(story), SAMPLE)
     assert not problems, "\n".join(problems)
 

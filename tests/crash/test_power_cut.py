@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.campaign import LOAD, NEVER, PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
+from tests.crash.campaign import HEALING, LOAD, NEVER, PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
 from tests.crash.power import Disk, PowerCut, disk
 from tests.crash.samples import BUSYBOX
 from tests.crash.tracer import trace
@@ -18,7 +18,7 @@ from tests.peers.daemon import Daemon
 pytestmark = pytest.mark.xdist_group("crash-power-cut")
 
 SAMPLE = 3
-STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR, "load": LOAD}
+STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR, "healing": HEALING, "load": LOAD}
 JOURNAL = pytest.mark.parametrize("journal", [False, True], ids=["journal-lost", "journal-written"])
 STORY = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 

@@ -2,8 +2,8 @@
 
 Two parts that share nothing but the tar-split, so that they can run beside each other:
 
-* ``content`` puts the archive together again from tar-split and files, and hashes it. One
-  thread reads and checks each file's CRC, which names a changed one; another hashes.
+* ``content`` puts the archive together again from tar-split and files, and hashes it; each
+  file's CRC names those that were changed.
 * ``tree`` parses the archive's headers, which stand in tar-split whole, builds the tree that
   they make, and compares it with the directory. No contents are read, but of sparse files,
   whose data lie in tar-split.
@@ -13,11 +13,9 @@ What differs leaves in packets ``D`` + JSON list of ``[path or member in hex, wh
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -35,17 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-# Bytes of a file read at once, and gathered before they are handed to the hashing thread.
-_READ_BYTES = 1024 * 1024
+# Bytes of a file read at once, and gathered before they are hashed: what the cores' caches hold.
+_BUFFER_BYTES = 1024 * 1024
 _HASH_BYTES = 256 * 1024
-# Batches that may wait for the hashing thread.
-_QUEUE_BATCHES = 8
 # Differences in one packet; a path has at most 4095 bytes, twice that in hex.
 _PACKET_BYTES = 32 * 1024
-# Seconds a thread may keep the interpreter from one that wants it: hashing comes back every 0.2 ms.
-_SWITCH_S = 0.0005
-
-_ZEROS = bytes(_READ_BYTES)
+_ZEROS = bytes(_BUFFER_BYTES)
 
 Send = Callable[[bytes], int]
 
@@ -98,35 +91,27 @@ class _Report:
 
 
 def _check_content(split: Path, root: int, report: _Report) -> dict[str, object]:
-    sys.setswitchinterval(_SWITCH_S)
-    hasher = _Hasher()
+    archive = _Archive()
     with read_gzip(split) as entries, Files(root) as files:
         for entry in entries:
             if isinstance(entry, Segment):
-                hasher.put(entry.payload)
+                archive.put(entry.payload)
             elif entry.size:
-                _hash_file(entry, files, hasher, report)
-    return {"diff_id": hasher.diff_id(), "bytes": hasher.total_bytes}
+                _add_file(entry, files, archive, report)
+    return {"diff_id": archive.diff_id(), "bytes": archive.size_bytes}
 
 
-def _hash_file(entry: FileEntry, files: Files, hasher: _Hasher, report: _Report) -> None:
-    """Hand a file's bytes on, and report it when they are not the recorded ones."""
-    crc = size = 0
+def _add_file(entry: FileEntry, files: Files, archive: _Archive, report: _Report) -> None:
+    """Add a file's bytes, and report it when they are not the recorded ones."""
     try:
         fd = files.descriptor(entry.name)
     except InvalidLayer as error:
         report.add(entry.name, "content", "", error.message)
         return
     try:
-        while size <= entry.size:
-            piece = os.read(fd, min(_READ_BYTES, entry.size - size + 1))
-            size += len(piece)
-            crc = crc64(piece, crc)
-            hasher.put(piece)
-            if (size == entry.size and len(piece) < _READ_BYTES) or not piece:
-                break
+        size, crc = archive.read(fd, entry.size)
     except OSError as error:
-        report.add(entry.name, "content", "", f"cannot be read: {errno_text(error.errno or 5)}")
+        report.add(entry.name, "content", "", f"cannot be read: {errno_text(error.errno or errno.EIO)}")
         return
     finally:
         os.close(fd)
@@ -136,55 +121,59 @@ def _hash_file(entry: FileEntry, files: Files, hasher: _Hasher, report: _Report)
         report.add(entry.name, "content")
 
 
-class _Hasher:
-    """sha256 of what is put, in a thread of its own and in batches worth a call."""
+class _Archive:
+    """Hashes an archive as it is put together, in one buffer: what is read into it is hashed there.
+
+    No thread does the hashing: handing over costs a small file more than it saves, and layers
+    are checked side by side in processes.
+    """
 
     def __init__(self) -> None:
+        self.size_bytes = 0
         self._hash = sha256()
-        self._gathered: list[bytes] = []
-        self._size = 0
-        self.total_bytes = 0
-        self._queue: deque[bytes | None] = deque()
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._view = memoryview(bytearray(_BUFFER_BYTES))
+        self._filled = 0
 
-    def put(self, piece: bytes) -> None:
-        self._gathered.append(piece)
-        self._size += len(piece)
-        if self._size >= _HASH_BYTES:
-            self._hand_on()
+    def put(self, data: bytes) -> None:
+        """Bytes that are no file's."""
+        if len(data) > _BUFFER_BYTES - self._filled:
+            self._flush()
+        if len(data) > _BUFFER_BYTES:
+            self._hash.update(data)
+            self.size_bytes += len(data)
+            return
+        self._view[self._filled : self._filled + len(data)] = data
+        self._advance(len(data))
 
-    def _hand_on(self) -> None:
-        gathered = self._gathered
-        self._enqueue(gathered[0] if len(gathered) == 1 else b"".join(gathered))
-        gathered.clear()
-        self.total_bytes += self._size
-        self._size = 0
+    def read(self, fd: int, size: int) -> tuple[int, int]:
+        """Read a file that should have ``size`` bytes, to one byte more; gives its length and CRC-64."""
+        done = crc = 0
+        while done <= size:
+            wanted = min(size + 1 - done, _BUFFER_BYTES)
+            if wanted > _BUFFER_BYTES - self._filled:
+                self._flush()
+            place = self._view[self._filled : self._filled + wanted]
+            length = os.readv(fd, [place])
+            crc = crc64(place[:length], crc)
+            done += length
+            self._advance(length)
+            if length < wanted:
+                break
+        return done, crc
 
-    def _enqueue(self, batch: bytes | None) -> None:
-        with self._changed:
-            while len(self._queue) >= _QUEUE_BATCHES:
-                self._changed.wait()
-            self._queue.append(batch)
-            self._changed.notify()
+    def _advance(self, length: int) -> None:
+        self._filled += length
+        if self._filled >= _HASH_BYTES:
+            self._flush()
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._queue:
-                    self._changed.wait()
-                batch = self._queue.popleft()
-                self._changed.notify()
-            if batch is None:
-                return
-            self._hash.update(batch)
+    def _flush(self) -> None:
+        self._hash.update(self._view[: self._filled])
+        self.size_bytes += self._filled
+        self._filled = 0
 
     def diff_id(self) -> str:
-        """The digest of all; ends the thread."""
-        self._hand_on()
-        self._enqueue(None)
-        self._thread.join()
+        """The digest of all."""
+        self._flush()
         return f"sha256:{self._hash.hexdigest()}"
 
 
@@ -223,9 +212,9 @@ def _without_contents(entries: Iterable[Segment | FileEntry]) -> Iterator[bytes]
             yield entry.payload
         else:
             left = entry.size
-            while left >= _READ_BYTES:
+            while left >= _BUFFER_BYTES:
                 yield _ZEROS
-                left -= _READ_BYTES
+                left -= _BUFFER_BYTES
             if left:
                 yield bytes(left)
 
@@ -258,7 +247,7 @@ def _is_zero(fd: int, start: int, end: int) -> bool:
             return True  # ENXIO: no data behind it
         if start >= end:
             return True
-        piece = os.pread(fd, min(_READ_BYTES, end - start), start)
+        piece = os.pread(fd, min(_BUFFER_BYTES, end - start), start)
         if not piece or piece.count(0) != len(piece):
             return False
         start += len(piece)
