@@ -43,9 +43,11 @@ def main(fd: int) -> None:
         data, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST_BYTES, MAX_DESCRIPTORS)
         if not data:
             return
+        request = json.loads(data)
+        worker.prepare(request)
         if os.fork() == 0:
             requests.close()
-            _become_worker(json.loads(data), descriptors)
+            _become_worker(request, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 

@@ -61,6 +61,12 @@ def preload() -> None:
         _import_if_there(module)
 
 
+def prepare(request: dict[str, object]) -> None:
+    """Import, before the fork, what a job needs and pulls do not: the next of its kind finds it there."""
+    for module in _MODULES.get(str(request["job"]), ()):
+        _import_if_there(module)
+
+
 def _import_if_there(module: str) -> None:
     try:
         __import__(module)
@@ -139,6 +145,9 @@ _JOBS: dict[str, Callable[[dict[str, object], socket.socket, list[int]], dict[st
     "hash": _hash_only,
     "check": _check,
 }
+
+
+_MODULES = {"check": ("onggi.drivers.check", "onggi.tree.compare", "onggi.tree.expected", "isal.igzip")}
 
 
 def _confine(root: int) -> None:

@@ -5,7 +5,8 @@
 ``staging-<cache-id>``, of which the worker inherits a copy. Recovery reads it so:
 
 * lease taken: somebody works on it, leave it alone;
-* ``layerdb/`` still there: not committed; whatever was installed is undone;
+* ``layerdb/`` still there: not committed; whatever was installed is undone, unless a layerdb
+  entry names it: then a layer was being remade, and this is its old entry or its new one;
 * ``layerdb/`` gone: committed; only the empty staging directory is left to remove.
 """
 
