@@ -12,8 +12,10 @@ from onggi.oci.timestamps import parse_moment
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from onggi.engine.image import Image
+    from onggi.oci.digest import ImageID
+    from onggi.oci.reference import Reference
 
-__all__ = ["Filters", "InvalidFilter", "compile_filters"]
+__all__ = ["Filters", "InvalidFilter", "compile_filters", "matching_names"]
 
 Filters = Mapping[str, Sequence[str]]
 Predicate = Callable[["Image"], bool]
@@ -36,6 +38,19 @@ def compile_filters(
             raise InvalidFilter(f"invalid filter '{key}'", hint=f"known filters: {', '.join(sorted(known))}")
         tests.append(_compile(key, list(values), find, has_children))
     return lambda image: all(test(image) for test in tests)
+
+
+def matching_names(
+    names: Mapping[ImageID, list[Reference]], filters: Filters
+) -> Mapping[ImageID, list[Reference]]:
+    """What the filter ``reference`` leaves of each image's names: Docker lists no others."""
+    patterns = filters.get("reference", ())
+    if not patterns:
+        return names
+    return {
+        image_id: [name for name in found if any(glob_matches(pattern, name) for pattern in patterns)]
+        for image_id, found in names.items()
+    }
 
 
 def _compile(key: str, values: list[str], find: Callable[[str], Image], has_children: Predicate) -> Predicate:

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from onggi.cancel import CancelToken
 from onggi.engine.core import Core
-from onggi.engine.filters import Filters, compile_filters
+from onggi.engine.filters import Filters, compile_filters, matching_names
 from onggi.engine.image import Image
 from onggi.engine.names import find_image
 from onggi.errors import InvalidArgument
@@ -73,7 +73,7 @@ class Images:
 
     def list(self, *, all: bool = False, filters: Filters | None = None) -> list[Image]:
         """Images, newest first; intermediate ones (no name, but children) only with ``all``."""
-        names = self._core.tags.snapshot().by_image()
+        names = matching_names(self._core.tags.snapshot().by_image(), filters or {})
         parents = self._parents()
         matches = compile_filters(filters or {}, _LIST_FILTERS, self.get, lambda image: image.id in parents)
         found = []
