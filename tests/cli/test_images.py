@@ -96,3 +96,14 @@ def test_template_error(web: Onggi) -> None:
         'template parsing error: template: :1:2: executing "" at <.Bogus>: '
         "can't evaluate field Bogus in type *formatter.imageContext\n"
     )
+
+
+def test_only_the_names_that_match(web: Onggi) -> None:
+    """Docker's daemon leaves an image's other names out, those by digest too."""
+    web.run("tag", "web:v1", "other/name:1")
+    try:
+        shown = web.output("images", "--digests", "--format", "{{.Repository}}:{{.Tag}}", "other/name")
+        assert shown == "other/name:1\n"
+        assert "other/name:1" in web.output("images", "--format", "{{.Repository}}:{{.Tag}}")
+    finally:
+        web.run("rmi", "other/name:1")
