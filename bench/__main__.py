@@ -1,12 +1,19 @@
-"""``python -m bench [pull|save|load|verify|cli] [options]``; without a name, all."""
+"""``python -m bench [pull|push|save|load|verify|cli] [options]``; without a name, all."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import cli, load, pull, save, verify
+from bench import cli, load, pull, push, save, verify
 
-BENCHMARKS = {"pull": pull.main, "save": save.main, "load": load.main, "verify": verify.main, "cli": cli.main}
+BENCHMARKS = {
+    "pull": pull.main,
+    "push": push.main,
+    "save": save.main,
+    "load": load.main,
+    "verify": verify.main,
+    "cli": cli.main,
+}
 
 
 def main(words: list[str]) -> None:
