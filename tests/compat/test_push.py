@@ -186,3 +186,17 @@ def test_who_may_not_push_hears_it_in_dockers_words(
         assert "1: digest: sha256:" in onggi.output("push", name)
     finally:
         guarded.process.stop()
+
+
+def test_who_has_too_few_rights_hears_it_in_dockers_words(
+    dockerd: Daemon, onggi: Onggi, token_registry: Registry
+) -> None:
+    name = f"{token_registry.host}/x:1"
+    for engine in (dockerd, onggi):
+        engine.run("pull", "-q", "twice")
+        engine.run("tag", "twice", name)
+    theirs, done = dockerd.run("push", name, check=False), onggi.run("push", name, check=False)
+    assert transcript(done.stdout) == transcript(theirs.stdout)
+    assert done.stderr.startswith(f"Error: {theirs.stderr.strip()} (")
+    onggi.run("login", "-u", "u", "--password-stdin", token_registry.host, stdin="p")
+    assert "1: digest: sha256:" in onggi.output("push", name)
