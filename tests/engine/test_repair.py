@@ -277,3 +277,14 @@ def test_kept_blobs_need_no_registry(tmp_path: Path, pulled: Path, hub: str) -> 
 def test_unknown_image(tags: Damaged) -> None:
     with pytest.raises(NotFound, match="No such image: nothere:latest"):
         tags.engine.images.repair("nothere")
+
+
+def test_what_a_killed_repair_left_is_swept(tags: Damaged) -> None:
+    """Killed before a rename: what was to be mended is broken still, so the next repair comes by."""
+    (tags.entry(1) / "size").unlink()
+    (tags.diff(1).parent / "link").unlink()
+    left = [tags.entry(1) / ".tmp-size123", tags.diff(1).parent / ".tmp-link123"]
+    for path in left:
+        path.write_text("1")
+    tags.repair()
+    assert tags.clean() and not any(path.exists() for path in left)

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from onggi.drivers.flaw import Flaw
 from onggi.oci.digest import CacheID, LinkID
-from onggi.store.atomic import make_directory, read_optional, sync_directory, write_file
+from onggi.store.atomic import (
+    make_directory,
+    read_optional,
+    remove_temporary_files,
+    sync_directory,
+    write_file,
+)
 
 __all__ = ["Overlay2Files"]
 
@@ -57,6 +63,7 @@ class Overlay2Files:
         mended = [flaw.file for flaw in self.flaws() if flaw.mendable]
         if not mended:
             return []
+        remove_temporary_files(self._base)
         link = self.link() or LinkID.random()
         write_file(self._base / "link", link.encode("ascii"), 0o644)
         self._lead(link)

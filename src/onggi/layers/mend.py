@@ -15,7 +15,7 @@ from onggi.drivers.workers import Workers
 from onggi.layers.store import LayerStore
 from onggi.layers.verify import Believed, LayerCheck, Standing, prove, read_cache_id
 from onggi.oci.digest import CacheID
-from onggi.store.atomic import read_optional, write_file
+from onggi.store.atomic import read_optional, remove_temporary_files, write_file
 from onggi.tree.size import tree_size
 
 __all__ = ["mend_layer"]
@@ -31,6 +31,7 @@ def mend_layer(
     """
     files = {flaw.file for flaw in check.flaws if flaw.mendable}
     entry = layers.db.path(wanted.chain_id)
+    remove_temporary_files(entry)
     mended = []
     for name, value in (("diff", wanted.diff_id), ("parent", wanted.parent)):
         if f"layerdb/{name}" in files:

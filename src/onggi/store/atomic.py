@@ -16,6 +16,7 @@ __all__ = [
     "ReadOnlyRoot",
     "make_directory",
     "read_optional",
+    "remove_temporary_files",
     "remove_tree",
     "stage_file",
     "sync_directory",
@@ -107,6 +108,17 @@ def remove_tree(path: Path, *, must_succeed: bool = False) -> None:
         shutil.rmtree(path, ignore_errors=not must_succeed)
     except FileNotFoundError:
         return
+
+
+def remove_temporary_files(directory: Path) -> None:
+    """Delete what a writer left that was killed before its rename; nobody else may write there now."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.startswith(".tmp-"):
+            (directory / name).unlink(missing_ok=True)
 
 
 def stage_file(path: Path, data: bytes, mode: int) -> None:

@@ -36,7 +36,7 @@ import os
 from pathlib import Path
 
 from onggi.record import record
-from onggi.store.atomic import make_directory
+from onggi.store.atomic import make_directory, remove_temporary_files
 
 __all__ = ["Layout", "sweep_temporary_files"]
 
@@ -183,10 +183,4 @@ def sweep_temporary_files(layout: Layout) -> None:
         layout.own / "removing",
         layout.own,
     ):
-        try:
-            names = os.listdir(directory)
-        except FileNotFoundError:
-            continue
-        for name in names:
-            if name.startswith(".tmp-"):
-                (directory / name).unlink(missing_ok=True)
+        remove_temporary_files(directory)
