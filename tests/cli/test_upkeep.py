@@ -109,13 +109,28 @@ def test_pins(full: Onggi) -> None:
     assert done.returncode == 1
     assert re.fullmatch(
         r'Error: conflict: unable to remove repository reference "web:v1" \(must force\) - its image '
-        r"[0-9a-f]{12} is pinned \(onggi image unpin web:v1, or force with -f\)\n",
+        r"[0-9a-f]{12} is pinned \(onggi image unpin [0-9a-f]{12}, or force with -f\)\n",
         done.stderr,
     )
     assert full.output("image", "unpin", "web:v1") == "Unpinned: web:v1\n"
     assert full.run("image", "pin", "nope", check=False).stderr.startswith(
         "Error: No such image: nope:latest"
     )
+
+
+def test_a_mounted_image_stays(full: Onggi) -> None:
+    """Its files would go from under the mount."""
+    path = full.output("image", "mount", "web:v1").strip()
+    try:
+        done = full.run("rmi", "web:v1", check=False)
+        assert done.returncode == 1
+        assert f"is mounted on {path} (onggi image unmount" in done.stderr
+        full.run("image", "prune", "-a", "-f")
+        assert full.output("images", "--format", "{{.Tag}}") == "v1\n"
+        assert os.path.getsize(f"{path}/b") == 5000
+    finally:
+        full.run("image", "unmount", path)
+    full.run("rmi", "web:v1")
 
 
 def test_last_used(full: Onggi) -> None:

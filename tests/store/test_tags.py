@@ -29,7 +29,7 @@ def tags(path, tmp_path):
 
 
 def put(tags, name, image_id):
-    with tags.transaction() as names:
+    with tags.transaction("test") as names:
         return names.set(Reference.parse(name), image_id)
 
 
@@ -74,7 +74,7 @@ def test_sha256_is_no_repository(tags):
 
 def test_last_name_takes_the_repository_along(tags, path):
     put(tags, "a:1", ONE)
-    with tags.transaction() as names:
+    with tags.transaction("test") as names:
         assert names.remove(Reference.parse("a:1")) == ONE
         assert names.remove(Reference.parse("a:2")) is None
     assert path.read_bytes() == b'{"Repositories":{}}'
@@ -96,7 +96,7 @@ def test_corrupt_file_is_named_and_kept(tags, path, text):
 
 
 def test_failed_transaction_writes_nothing(tags, path):
-    with pytest.raises(RuntimeError), tags.transaction() as names:
+    with pytest.raises(RuntimeError), tags.transaction("test") as names:
         names.set(Reference.parse("a"), ONE)
         raise RuntimeError
     assert path.read_bytes() == b'{"Repositories":{}}'

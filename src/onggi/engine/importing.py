@@ -81,4 +81,5 @@ def _tell(core: Core, image_id: ImageID, reference: Reference | None) -> None:
     labels = core.images.get(image_id).labels
     if reference is not None:
         core.emit("tag", image_id, {**labels, "name": reference.tagged().familiar})
+    core.used(image_id)
     core.emit("import", image_id, {**labels, "name": image_id})

@@ -55,14 +55,15 @@ class Mounts:
     def mount(self, name: str, target: str | None = None) -> MountRecord:
         """Mount an image read-only; on a directory of the data root, or on ``target``.
 
-        The image's top layer is leased only while mounting: removing a mounted image is
-        refused by nobody, as with Docker, but its files stay readable until unmounted.
+        The image is leased while mounting. As long as it is mounted, prune passes it over and
+        ``rmi`` wants force: its files would go from under the mount.
         """
         with self._core.writing():
             image_id = find_image(self._core, name)
             record = self._record(image_id, name, target)
-            self._attach(image_id, Path(record.path), own=target is None)
-            write_file(self._file(record.id), json.dumps(asdict(record)).encode(), 0o600)
+            with self._core.locks.acquire(f"image-{image_id.hex}", exclusive=False):
+                self._attach(image_id, Path(record.path), own=target is None)
+                write_file(self._file(record.id), json.dumps(asdict(record)).encode(), 0o600)
             self._core.emit("mount", image_id, {"name": name, "path": record.path})
             return record
 

@@ -44,5 +44,7 @@ def push(
     )
     with core.writing():
         pushed = pusher.push(reference, options, progress, cancel)
+        for image_id in {each.image_id for each in pushed}:
+            core.used(image_id)
         core.emit("push", reference.familiar, {"name": reference.familiar_name})
     return pushed

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from onggi.engine.containers import KnownContainer, known_containers
 from onggi.engine.core import Core
 from onggi.engine.image import Image
+from onggi.engine.mounts import Mounts
 from onggi.engine.names import ImageNotFound, find_image, is_id_of
 from onggi.errors import Conflict, DataLoss, InvalidArgument, NotFound
 from onggi.oci.digest import ChainID, ImageID
@@ -101,9 +102,18 @@ class Removal:
             self._delete_quietly(image_id)
 
     def _is_held(self, image_id: ImageID) -> bool:
-        if image_id in self._core.pins or self._core.images.children(image_id):
+        if self._reason_to_ask(image_id) or self._core.images.children(image_id):
             return True
         return self._container(image_id) is not None
+
+    def _reason_to_ask(self, image_id: ImageID) -> tuple[str, str] | None:
+        """What of ours, and not of Docker's, holds an image, and the way out; None: nothing does."""
+        if image_id in self._core.pins:
+            return "pinned", f"onggi image unpin {image_id.short}, or force with -f"
+        for mounted in Mounts(self._core).list():
+            if mounted.image_id == image_id:
+                return f"mounted on {mounted.path}", f"onggi image unmount {mounted.id}, or force with -f"
+        return None
 
     def _remove_id(self, image_id: ImageID, references: list[Reference], *, force: bool) -> None:
         if _is_single(references):
@@ -123,12 +133,13 @@ class Removal:
         return bool(self._references(image_id))
 
     def _check_containers_of_single(self, reference: Reference, image_id: ImageID) -> None:
-        if image_id in self._core.pins:
+        asked = self._reason_to_ask(image_id)
+        if asked is not None:
             raise ImageInUse(
                 f'conflict: unable to remove repository reference "{reference.familiar}" (must force) - '
-                f"its image {image_id.short} is pinned",
+                f"its image {image_id.short} is {asked[0]}",
                 forceable=True,
-                hint=f"onggi image unpin {reference.familiar}, or force with -f",
+                hint=asked[1],
             )
         container = self._container(image_id)
         if container is not None:
@@ -221,8 +232,9 @@ class Removal:
             raise _conflict(image_id, reason, forceable=False)
 
     def _check_stopped(self, image_id: ImageID) -> None:
-        if image_id in self._core.pins:
-            raise _conflict(image_id, "image is pinned", forceable=True)
+        asked = self._reason_to_ask(image_id)
+        if asked is not None:
+            raise _conflict(image_id, f"image is {asked[0]}", forceable=True, hint=asked[1])
         container = self._container(image_id, running=False)
         if container is not None:
             reason = f"image is being used by stopped container {container.short_id}"
@@ -305,9 +317,9 @@ class Removal:
                     progress = True
 
 
-def _conflict(image_id: ImageID, reason: str, *, forceable: bool) -> ImageInUse:
+def _conflict(image_id: ImageID, reason: str, *, forceable: bool, hint: str = "") -> ImageInUse:
     how = "must be forced" if forceable else "cannot be forced"
-    hint = "untag or remove what uses it first" + (", or force with -f" if forceable else "")
+    hint = hint or "untag or remove what uses it first" + (", or force with -f" if forceable else "")
     return ImageInUse(
         f"conflict: unable to delete {image_id.short} ({how}) - {reason}", forceable=forceable, hint=hint
     )

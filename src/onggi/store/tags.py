@@ -146,7 +146,7 @@ class TagStore:
         return References(self._read())
 
     @contextmanager
-    def transaction(self, by: str = "onggi", digest: str | None = None) -> Iterator[References]:
+    def transaction(self, by: str, digest: str | None = None) -> Iterator[References]:
         """Read, change, write under one exclusive lock; an exception writes nothing.
 
         ``by`` is the verb that the tag journal names, ``digest`` what a pull resolved a tag to.

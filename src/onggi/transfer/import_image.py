@@ -99,7 +99,7 @@ class Importer:
             held.enter_context(image)
             self.images.add(config)
             if options.reference is not None:
-                with self.tags.transaction() as names:
+                with self.tags.transaction("import") as names:
                     names.set(options.reference.tagged(), config.id)
                 self.images.set_last_updated(config.id, format_ns(time.time_ns()))
         return config.id

@@ -187,7 +187,7 @@ class Pusher:
         size = len(manifest.raw)
         reporter.message(f"{tag}: digest: {manifest.digest} size: {size}")
         self.manifests.add(image_id, manifest)
-        with self.tags.transaction() as names:
+        with self.tags.transaction("push", manifest.digest) as names:
             names.set(reference.without_tag().with_digest(manifest.digest), image_id)
         return Pushed(reference, image_id, manifest.digest, size, manifest.media_type)
 
