@@ -1,9 +1,10 @@
 """Pulls, from the start of the command to its exit, on a fresh ext4 each time.
 
-Three numbers of every run: the pull; the pull and a ``sync -f`` of the file system (Onggi
-flushes by itself, the peers do not); the pull, a mount, and a ``cat`` of every file. The
-engines alternate. Memory comes from one more run that is not timed, since looking at a
-process costs it time. All ask the same docker-registry, whose files are in the page cache.
+Three numbers of every run, each with what came before: the pull; a ``sync -f`` of the file
+system (Onggi flushes by itself, the peers do not), which makes it durable; a mount and a
+``cat`` of every file. The engines alternate. Memory comes from one more run that is not
+timed, since looking at a process costs it time. All ask the same docker-registry, whose
+files are in the page cache.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def measure(system: System, reference: str, work: Path, samples: Samples) -> Non
             sync = timed(lambda: run(["sync", "-f", disk]))
             samples.pull.append(pull)
             samples.synced.append(pull + sync)
-            samples.read.append(pull + _read_all(system, reference))
+            samples.read.append(pull + sync + _read_all(system, reference))
         finally:
             system.stop()
 
