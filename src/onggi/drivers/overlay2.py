@@ -26,6 +26,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from onggi.drivers import unpacked
 from onggi.drivers.staged import StagedDirectory
 from onggi.errors import DataLoss, FailedPrecondition, InvalidArgument
 from onggi.oci.digest import CacheID, LinkID
@@ -41,7 +42,11 @@ from onggi.store.layerdb import is_cache_id
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from onggi.archive.tar import Member
     from onggi.drivers.flaw import Flaw
+    from onggi.drivers.job import Job
 
 __all__ = ["DamagedLayer", "NeedsRoot", "Overlay2"]
 
@@ -129,6 +134,14 @@ class Overlay2:
             _write(directory / "committed", "", 0o600)
         _write(directory / "link", link, 0o644)
         return StagedDirectory(cache_id, link, directory)
+
+    def job(self, staged: StagedDirectory, write_set: Path) -> Job:
+        """Unpack into ``diff/``."""
+        return unpacked.unpack_job(staged, write_set)
+
+    def empty(self, staged: StagedDirectory) -> None:
+        """Forget what was unpacked."""
+        unpacked.empty(staged)
 
     def install(self, staged: StagedDirectory, parent: CacheID | None) -> None:
         """Move a staged layer into place and mark its parent ``committed``; not yet durable."""
@@ -281,15 +294,15 @@ class Overlay2:
 
         Raises (while iterating): InvalidTarSplit, ContentMismatch, InvalidLayer.
         """
-        from onggi.archive.tarsplit import assemble, read_gzip
-        from onggi.tree.files import Files
+        return unpacked.tar(self.diff_path(cache_id), tar_split)
 
-        root = os.open(self.diff_path(cache_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with read_gzip(tar_split) as entries, Files(root) as files:
-                yield from assemble(entries, files.open)
-        finally:
-            os.close(root)
+    def tar_size(self, cache_id: CacheID, tar_split: Path) -> int:
+        """Bytes of :meth:`tar`. Raises InvalidTarSplit."""
+        return unpacked.tar_size(tar_split)
+
+    def members(self, cache_id: CacheID, tar_split: Path) -> Iterator[Member]:
+        """The archive's members in its order. Raises (while iterating): InvalidTarSplit, InvalidTar."""
+        return unpacked.members(tar_split)
 
     def mount(self, cache_id: CacheID, target: Path) -> None:
         """Mount the stack that ends in ``cache_id`` read-only on ``target``."""
@@ -333,8 +346,15 @@ class Overlay2:
         """Delete a short name."""
         _unlink(self._home / "l" / link)
 
-    def sync(self) -> None:
-        """Flush everything written so far to this file system, data before names."""
+    def flush(self, staged: Sequence[StagedDirectory]) -> None:
+        """Flush all that was written so far to this file system."""
+        self._sync()
+
+    def sync(self, staged: Sequence[StagedDirectory], write_sets: Sequence[Path]) -> None:
+        """The same again, for what was installed since."""
+        self._sync()
+
+    def _sync(self) -> None:
         from onggi.linux.filesystem import syncfs
 
         fd = os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -4,12 +4,12 @@ Glossary
     *layer*      one read-only set of changes; known by its chainID in layerdb and by its
                  cache-id in the driver.
     *stage*      make room for a layer outside the store; nobody can see it there.
-    *unpack*     a worker process fills the staged layer from a tar stream (``job``).
+    *unpack*     a worker process fills the staged layer from a tar stream; the driver says how (``job``).
     *install*    move the staged layer to its place; still without meaning, since layerdb
                  does not name it yet.
     *commit*     layerdb's rename: the layer exists.
 
-Lifecycle: ``stage`` → worker runs ``job`` → ``install`` → ``sync`` → commit → … → ``remove``.
+Lifecycle: ``stage`` → worker runs ``job`` → ``flush`` → ``install`` → ``sync`` → commit → … → ``remove``.
 A crash before the commit leaves a staging directory that tells what to undo.
 """
 
@@ -19,7 +19,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from onggi.archive.tar import Member
 from onggi.drivers.flaw import Flaw
+from onggi.drivers.job import Job
 from onggi.drivers.staged import StagedDirectory
 from onggi.oci.digest import CacheID, LinkID
 
@@ -48,6 +50,15 @@ class StorageDriver(Protocol):
 
         ``base``: it has no parent; ``committed``: layers stand on it already (it is remade).
         """
+
+    def job(self, staged: StagedDirectory, write_set: Path) -> Job:
+        """What a worker does to fill a staged layer; ``write_set`` is the layerdb directory to be.
+
+        The caller closes the job. The worker reports the diffID and the layer's size.
+        """
+
+    def empty(self, staged: StagedDirectory) -> None:
+        """Forget what a worker made of a staged layer, before a second try."""
 
     def install(self, staged: StagedDirectory, parent: CacheID | None) -> None:
         """Move a staged layer into place; a damaged one of the same cache-id is replaced."""
@@ -89,6 +100,12 @@ class StorageDriver(Protocol):
     def tar(self, cache_id: CacheID, tar_split: Path) -> Iterator[bytes]:
         """The layer's tar stream, byte for byte; ``tar_split`` is layerdb's file. Not yet verified."""
 
+    def tar_size(self, cache_id: CacheID, tar_split: Path) -> int:
+        """Bytes of :meth:`tar`, without reading contents. Raises DataLoss."""
+
+    def members(self, cache_id: CacheID, tar_split: Path) -> Iterator[Member]:
+        """The members of the layer's archive in its order, contents unread. Raises DataLoss."""
+
     def mount(self, cache_id: CacheID, target: Path) -> None:
         """Mount the stack ending in a layer read-only on an existing directory."""
 
@@ -104,5 +121,8 @@ class StorageDriver(Protocol):
     def remove_link(self, link: str) -> None:
         """Delete a short name."""
 
-    def sync(self) -> None:
-        """Flush everything written to the driver's file system."""
+    def flush(self, staged: Sequence[StagedDirectory]) -> None:
+        """Make the contents of unpacked layers durable, before any of them gets its name."""
+
+    def sync(self, staged: Sequence[StagedDirectory], write_sets: Sequence[Path]) -> None:
+        """Make installed layers durable, names and all, and the files of their ``write_sets``."""

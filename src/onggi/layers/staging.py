@@ -13,11 +13,11 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onggi import errors
 from onggi.drivers.packets import NUMBER
@@ -26,8 +26,11 @@ from onggi.drivers.workers import Workers
 from onggi.errors import DataLoss, OnggiError, Unavailable
 from onggi.oci.digest import CacheID, ChainID, DiffID
 from onggi.store.atomic import DiskFull, ReadOnlyRoot, remove_tree, translate_os_error
-from onggi.store.layerdb import TAR_SPLIT, LayerRecord
+from onggi.store.layerdb import LayerRecord
 from onggi.store.locks import Lease
+
+if TYPE_CHECKING:
+    from onggi.layers.driver import StorageDriver
 
 __all__ = ["StagedLayer", "Unpacked", "Unpacking", "UnpackFailed", "WorkerDied"]
 
@@ -128,10 +131,17 @@ class StagedLayer:
     """One staging directory; :meth:`discard` or the store's commit ends its life."""
 
     def __init__(
-        self, base: Path, staged: StagedDirectory, lease: Lease, *, trailing_empty_segment: bool
+        self,
+        driver: StorageDriver,
+        base: Path,
+        staged: StagedDirectory,
+        lease: Lease,
+        *,
+        trailing_empty_segment: bool,
     ) -> None:
         self.base = base
         self.staged = staged
+        self._driver = driver
         self._lease = lease
         self._trailing_empty_segment = trailing_empty_segment
 
@@ -159,29 +169,21 @@ class StagedLayer:
         ``start``: bytes of the file before the blob, for one that lies inside an archive.
         ``repeated``: the same blob is a lower layer of the image too (tarsplit minds, in Docker 20.10).
         """
-        request: dict[str, object] = {
-            "job": "unpack",
+        settings: dict[str, object] = {
             "trailing_empty_segment": self._trailing_empty_segment,
             "start": start,
             "repeated": repeated,
         }
-        root = os.open(self.staged.diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        split = os.open(
-            self.write_set / TAR_SPLIT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
-        )
+        job = self._driver.job(self.staged, self.write_set)
         try:
-            os.fchmod(split, 0o644)
-            return Unpacking(workers.start(request, [blob, root, split, self._lease.fileno()]), on_progress)
+            descriptors = [blob, *job.descriptors, self._lease.fileno()]
+            return Unpacking(workers.start(settings | job.request, descriptors), on_progress)
         finally:
-            os.close(root)
-            os.close(split)
+            job.close()
 
     def empty(self) -> None:
         """Forget what was unpacked, before a second try."""
-        mode = os.stat(self.staged.diff).st_mode & 0o7777
-        remove_tree(self.staged.diff, must_succeed=True)
-        os.mkdir(self.staged.diff, mode)
-        os.chmod(self.staged.diff, mode)
+        self._driver.empty(self.staged)
 
     def record(self, chain: ChainID, parent: ChainID | None, unpacked: Unpacked) -> LayerRecord:
         """The layerdb record it will have."""

@@ -120,7 +120,7 @@ class LayerStore:
             remove_tree(base)
             lease.release(remove=True)
             raise
-        return StagedLayer(base, staged, lease, trailing_empty_segment=self._compat == "20.10")
+        return StagedLayer(self.driver, base, staged, lease, trailing_empty_segment=self._compat == "20.10")
 
     def _names_for(self, chain: ChainID, children: list[CacheID]) -> tuple[CacheID, LinkID]:
         old = (read_optional(self.db.path(chain) / "cache-id") or b"").decode("ascii", "replace").strip()
@@ -130,8 +130,9 @@ class LayerStore:
     def commit(self, layers: Sequence[ReadyLayer]) -> list[LayerRecord]:
         """Make unpacked layers exist, base first: one flush for all of them, then the renames."""
         self.db.prepare()
+        staged = [layer.staged.staged for layer in layers]
         # Names must not become durable before the data under them.
-        self.driver.sync()
+        self.driver.flush(staged)
         records = []
         fresh: dict[ChainID, CacheID] = {}
         for layer in layers:
@@ -143,7 +144,7 @@ class LayerStore:
             self.driver.install(layer.staged.staged, parent)
             fresh[layer.chain_id] = record.cache_id
             records.append(record)
-        self.driver.sync()
+        self.driver.sync(staged, [layer.staged.write_set for layer in layers])
         for layer in layers:
             self.db.commit(layer.staged.write_set, layer.chain_id)
         self.db.sync()

@@ -69,13 +69,11 @@ def layer_tar(layers: LayerStore, chain: ChainID, *, via: Via = nullcontext) -> 
 
 
 def layer_tar_size(layers: LayerStore, chain: ChainID) -> int:
-    """Bytes of :func:`layer_tar`, without reading the layer's files. Raises CorruptLayer, InvalidTarSplit."""
-    from onggi.archive.tarsplit import read_gzip
-
-    if layers.get(chain) is None:
+    """Bytes of :func:`layer_tar`, without reading the layer's files. Raises CorruptLayer, DataLoss."""
+    record = layers.get(chain)
+    if record is None:
         raise CorruptLayer(layers.db.path(chain), "it does not exist")
-    with read_gzip(layers.db.path(chain) / TAR_SPLIT) as entries:
-        return entries.archive_size()
+    return layers.driver.tar_size(record.cache_id, layers.db.path(chain) / TAR_SPLIT)
 
 
 def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,0 +1,96 @@
+"""A layer kept as Docker's graph drivers keep it: its files in ``diff/``, the rest in tar-split.
+
+overlay2 keeps every layer so, erofs those that no index can show.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from onggi.drivers.job import Job
+from onggi.drivers.staged import StagedDirectory
+from onggi.store.atomic import remove_tree
+from onggi.store.layerdb import TAR_SPLIT
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from onggi.archive.tar import Member
+    from onggi.archive.tarsplit import FileEntry, Segment
+
+__all__ = ["empty", "members", "tar", "tar_size", "unpack_job"]
+
+_NULS = bytes(1 << 20)
+
+
+def unpack_job(staged: StagedDirectory, write_set: Path) -> Job:
+    """Have a worker fill ``diff/`` and write the tar-split into the layerdb directory to be."""
+    root = os.open(staged.diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        split = os.open(write_set / TAR_SPLIT, flags, 0o644)
+    except BaseException:
+        os.close(root)
+        raise
+    os.fchmod(split, 0o644)
+    return Job({"job": "unpack"}, (root, split))
+
+
+def empty(staged: StagedDirectory) -> None:
+    """Forget what was unpacked."""
+    mode = os.stat(staged.diff).st_mode & 0o7777
+    remove_tree(staged.diff, must_succeed=True)
+    os.mkdir(staged.diff, mode)
+    os.chmod(staged.diff, mode)
+
+
+def tar(diff: Path, tar_split: Path) -> Iterator[bytes]:
+    """The tar stream that the layer was made from, put together from its files. Not yet verified.
+
+    Raises (while iterating): InvalidTarSplit, ContentMismatch, InvalidLayer.
+    """
+    from onggi.archive.tarsplit import assemble, read_gzip
+    from onggi.tree.files import Files
+
+    root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with read_gzip(tar_split) as entries, Files(root) as files:
+            yield from assemble(entries, files.open)
+    finally:
+        os.close(root)
+
+
+def tar_size(tar_split: Path) -> int:
+    """Bytes of :func:`tar`, without reading the files. Raises InvalidTarSplit."""
+    from onggi.archive.tarsplit import read_gzip
+
+    with read_gzip(tar_split) as entries:
+        return entries.archive_size()
+
+
+def members(tar_split: Path) -> Iterator[Member]:
+    """The archive's members in its order, told without reading the files.
+
+    tar-split has every byte of the archive that is no content; with NUL bytes in the place of
+    the contents that is an archive again. Raises (while iterating): InvalidTarSplit, InvalidTar.
+    """
+    from onggi.archive.tar import TarReader
+    from onggi.archive.tarsplit import read_gzip
+
+    with read_gzip(tar_split) as entries:
+        yield from TarReader(_hollow(entries))
+
+
+def _hollow(entries: Iterable[Segment | FileEntry]) -> Iterator[bytes]:
+    from onggi.archive.tarsplit import Segment
+
+    for entry in entries:
+        if isinstance(entry, Segment):
+            yield entry.payload
+            continue
+        left = entry.size
+        while left > 0:
+            piece = _NULS if left >= len(_NULS) else _NULS[:left]
+            yield piece
+            left -= len(piece)
