@@ -1,10 +1,10 @@
-"""``python -m bench [pull|push|save|load|verify|cli] [options]``; without a name, all."""
+"""``python -m bench [pull|push|save|load|verify|remove|mount|read|cli] [options]``; without a name, all."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import cli, load, pull, push, save, verify
+from bench import cli, load, mount, pull, push, read, remove, save, verify
 
 BENCHMARKS = {
     "pull": pull.main,
@@ -12,6 +12,9 @@ BENCHMARKS = {
     "save": save.main,
     "load": load.main,
     "verify": verify.main,
+    "remove": remove.main,
+    "mount": mount.main,
+    "read": read.main,
     "cli": cli.main,
 }
 

@@ -23,7 +23,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Sizes", "Storage", "copy_storage", "write_large", "write_small_files"]
+__all__ = [
+    "Sizes",
+    "Storage",
+    "blob_path",
+    "copy_storage",
+    "tagged_manifest",
+    "write_deep",
+    "write_large",
+    "write_lines",
+    "write_small_files",
+]
 
 _DOCKER = "application/vnd.docker"
 _ROOT = "docker/registry/v2"
@@ -186,6 +196,30 @@ def write_large(storage: Storage, repository: str, sizes: Sizes) -> None:
     storage.add(repository, [fill])
 
 
+def write_deep(storage: Storage, repository: str, layers: int) -> None:
+    """One file and one directory a layer."""
+
+    def one(number: int) -> Callable[[tarfile.TarFile], None]:
+        def fill(archive: tarfile.TarFile) -> None:
+            archive.addfile(_member(f"d{number}", tarfile.DIRTYPE))
+            archive.addfile(_member(f"d{number}/f", tarfile.REGTYPE, size=1000), _Content(number, 1000))
+
+        return fill
+
+    storage.add(repository, [one(number) for number in range(layers)])
+
+
+def write_lines(storage: Storage, repository: str, size_bytes: int) -> None:
+    """One text file, ``/lines``."""
+    line = b'127.0.0.1 - - [01/Jan/2026:00:00:00 +0000] "GET /index.html HTTP/1.1" 200 615\n'
+    text = line * (size_bytes // len(line))
+
+    def fill(archive: tarfile.TarFile) -> None:
+        archive.addfile(_member("lines", tarfile.REGTYPE, size=len(text)), io.BytesIO(text))
+
+    storage.add(repository, [fill])
+
+
 def _member(name: str, kind: bytes, **fields: object) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.mtime = kind, _MTIME
@@ -198,6 +232,28 @@ def _member(name: str, kind: bytes, **fields: object) -> tarfile.TarInfo:
 def _link(directory: Path, digest: object) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "link").write_text(str(digest))
+
+
+def blob_path(storage: Path, digest: str) -> Path:
+    """Where a blob lies."""
+    algorithm, _, digits = digest.partition(":")
+    return storage / _ROOT / "blobs" / algorithm / digits[:2] / digits / "data"
+
+
+def tagged_manifest(storage: Path, name: str) -> dict[str, Any]:
+    """The manifest of ``repository[:tag]``, of an index that of this machine's architecture."""
+    repository, _, tag = name.partition(":")
+    link = storage / _ROOT / "repositories" / repository / "_manifests/tags" / (tag or "latest")
+    document = _document_at(storage, (link / "current/link").read_text())
+    for entry in document.get("manifests", ()):
+        if entry["platform"]["architecture"] == _architecture():
+            return _document_at(storage, entry["digest"])
+    return document
+
+
+def _document_at(storage: Path, digest: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(blob_path(storage, digest.strip()).read_bytes())
+    return document
 
 
 def _architecture() -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import images, report
+from bench.floor import Floor, floor_of
 from bench.machine import (
     Daemon,
     MemoryWatch,
@@ -169,7 +170,12 @@ def compare(systems: Sequence[System], name: str, host: str, work: Path, runs: i
     return found
 
 
-def tables(name: str, found: dict[str, Samples]) -> str:
+def _floor(name: str, work: Path) -> Floor:
+    with file_system(work) as disk:
+        return floor_of(work / "storage", name, disk)
+
+
+def tables(name: str, floor: Floor, found: dict[str, Samples]) -> str:
     """One image's results."""
     base = found.get("dockerd", Samples())
     rows = [
@@ -184,7 +190,11 @@ def tables(name: str, found: dict[str, Samples]) -> str:
         for system, samples in found.items()
     ]
     header = ["", "pull, s", "ratio", "+ `sync -f`, s", "ratio", "+ mount and `cat`, s", "ratio"]
-    return f"### {name}\n\n" + report.table([*header, "CPU, s", "peak PSS, MB"], rows)
+    said = (
+        f"{floor.compressed / 1e6:.0f} MB, {floor.uncompressed / 1e6:.0f} MB uncompressed, "
+        f"{floor.members} members. Floor: {floor.wall_s:.2f} s, CPU {floor.cpu_s:.2f} s.\n"
+    )
+    return f"### {name}\n\n{said}\n" + report.table([*header, "CPU, s", "peak PSS, MB"], rows)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -199,6 +209,7 @@ def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench pull", description=__doc__)
     add_options(parser)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--drivers", default="overlay2,erofs", help="of Onggi, separated by commas")
     parser.add_argument("--against", default="dockerd,podman", help="peers, separated by commas")
     parser.add_argument("--image", action="append", default=[], help="only these repositories")
     parser.add_argument("--files", type=int, default=defaults.files)
@@ -210,9 +221,10 @@ def main(words: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="onggi-bench-", dir=options.work) as directory:
         work = Path(directory)
         onggi = options.onggi or install_onggi(_CHECKOUT, work)
-        systems = installed_systems(onggi, work, options.against.split(","))
+        systems = installed_systems(onggi, work, [*options.drivers.split(","), *options.against.split(",")])
         names = prepare(work, sizes, options.image)
         print(f"Medians of {options.runs} (least–most); ratios are to dockerd.\n\n{report.machine()}")
         with registry(work) as host:
             for name in names:
-                print(tables(name, compare(systems, name, host, work, options.runs)), flush=True)
+                floor = _floor(name, work)
+                print(tables(name, floor, compare(systems, name, host, work, options.runs)), flush=True)

@@ -65,17 +65,20 @@ class System(ABC):
 
 
 class Onggi(System):
-    """The installed command line; no daemon."""
+    """The installed command line with one storage driver; no daemon."""
 
-    name = "onggi"
-
-    def __init__(self, program: Path) -> None:
+    def __init__(self, program: Path, driver: str = "overlay2", *options: str) -> None:
         super().__init__()
+        self.name = " ".join(("onggi", *([driver] if driver != "overlay2" else []), *options))
         self._program = program
-        self._root = Path()
+        self._settings = {"storage-driver": driver, "storage-opts": list(options)}
+        self.root = Path()
+        self._config = Path()
 
     def start(self, disk: Path) -> None:
-        self._root = disk / "onggi"
+        self.root = disk / "onggi"
+        self._config = disk / "onggi.json"
+        self._config.write_text(json.dumps(self._settings))
 
     def pull(self, reference: str) -> None:
         self.command("pull", "-q", reference)
@@ -92,7 +95,7 @@ class Onggi(System):
 
     def words(self, *words: str) -> list[str]:
         """A command line on the data root."""
-        return [str(self._program), "--data-root", str(self._root), *words]
+        return [str(self._program), "--config-file", str(self._config), "--data-root", str(self.root), *words]
 
 
 class Dockerd(System):
@@ -193,8 +196,8 @@ def install_onggi(checkout: Path, work: Path) -> Path:
 
 
 def installed_systems(onggi: Path, work: Path, wanted: Sequence[str]) -> list[System]:
-    """Those of ``wanted`` that this machine has; what is missing is said, not passed over in silence."""
-    systems: list[System] = [Onggi(onggi)]
+    """Those of ``wanted`` that are here: drivers of Onggi, and peers; what is missing is said."""
+    systems: list[System] = [Onggi(onggi, driver) for driver in ("overlay2", "erofs") if driver in wanted]
     for name, make in (("dockerd", Dockerd), ("podman", Podman)):
         if name not in wanted:
             continue

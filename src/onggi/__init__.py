@@ -16,6 +16,7 @@ from onggi.version import __version__
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from os import PathLike
     from typing import Any
 
     from onggi.cancel import CancelToken as CancelToken
@@ -38,7 +39,9 @@ _EXPORTS = {
 }
 
 
-def open(data_root: str | None = None, *, config: Config | None = None, **settings: Any) -> Engine:
+def open(
+    data_root: str | PathLike[str] | None = None, *, config: Config | None = None, **settings: Any
+) -> Engine:
     """Open an engine on a data root.
 
     ``settings`` are those of :class:`~onggi.config.Config`; they win over the environment
