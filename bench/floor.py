@@ -16,20 +16,21 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import tarfile
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.images import blob_path, tagged_manifest
 from bench.machine import timed
+from onggi.archive.compression import decompressed
+from onggi.archive.tar import TarReader
 
 __all__ = ["Floor", "floor_of"]
 
 _PIECE_BYTES = 1024 * 1024
+_READ_BYTES = 256 * 1024
 _SAMPLE_BYTES = 256 * _PIECE_BYTES
 _MEMBER_S = 18e-6
 
@@ -81,40 +82,13 @@ def _layer(blob: Path) -> _Layer:
         size = sum(len(piece) for piece in _inflated(blob))
 
     seconds = min(timed(inflate) for _ in range(2))
-    with tarfile.open(fileobj=_Pieces(_inflated(blob)), mode="r|") as archive:
-        members = sum(1 for _ in archive)
+    members = sum(1 for _ in TarReader(_inflated(blob)))
     return _Layer(blob.stat().st_size, size, members, seconds)
 
 
 def _inflated(blob: Path) -> Iterator[bytes]:
-    try:
-        from isal import isal_zlib
-
-        inflater = isal_zlib.decompressobj(31)
-    except ImportError:
-        inflater = zlib.decompressobj(31)
     with open(blob, "rb", buffering=0) as file:
-        while data := file.read(256 * 1024):
-            yield inflater.decompress(data)
-    yield inflater.flush()
-
-
-class _Pieces:
-    """Pieces as what ``tarfile`` reads from."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-
-    def read(self, size: int) -> bytes:
-        parts = [self._rest]
-        length = len(self._rest)
-        while length < size and (piece := next(self._pieces, None)) is not None:
-            parts.append(piece)
-            length += len(piece)
-        data = b"".join(parts)
-        self._rest = data[size:]
-        return data[:size]
+        yield from decompressed(iter(lambda: file.read(_READ_BYTES), b""))
 
 
 # --- seconds a byte -----------------------------------------------------------------------------
