@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.peers.processes import Process, require, wait_until
@@ -15,12 +16,18 @@ __all__ = ["Daemon"]
 
 
 class Daemon:
-    """dockerd 20.10 without networks; a context manager that always stops it."""
+    """dockerd 20.10 without networks; a context manager that always stops it.
 
-    def __init__(self, data_root: Path, work: Path, *, mirror: str = "") -> None:
+    ``settings`` are those of daemon.json.
+    """
+
+    def __init__(
+        self, data_root: Path, work: Path, *, mirror: str = "", settings: Mapping[str, object] | None = None
+    ) -> None:
         self.data_root = data_root
         self._work = work
         self._mirror = mirror
+        self._settings = settings or {}
         self._process: Process | None = None
 
     @property
@@ -41,7 +48,7 @@ class Daemon:
             "--bridge=none",
             "--iptables=false",
         ]
-        (self._work / "none.json").write_text("{}")
+        (self._work / "none.json").write_text(json.dumps(self._settings))
         if self._mirror:
             command += ["--registry-mirror", self._mirror]
         self._start(command)

@@ -1,0 +1,1 @@
+"""Containers at run time: the OCI runtime spec, the OCI runtime, and the process that watches a container."""
