@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import re
 from pathlib import Path
 
 from onggi.errors import InvalidArgument
@@ -27,17 +26,13 @@ from onggi.record import field, record
 
 TYPE_CHECKING = False  # typing is not needed at run time, and this module is on every start-up path
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
-__all__ = ["DEFAULT_CONFIG_FILE", "Config", "ConfigError", "insecure_registry", "mirror_url"]
+__all__ = ["DEFAULT_CONFIG_FILE", "Config", "ConfigError"]
 
 DEFAULT_CONFIG_FILE = "/etc/onggi/daemon.json"
-_COMPAT = ("28", "20.10")
 _CERTS_DIRS = (Path("/etc/onggi/certs.d"), Path("/etc/docker/certs.d"))
-# What strconv.ParseBool takes, which reads dockerd's flags.
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 # dockerd's other keys (20.10 … 29).
 _DOCKER_KEYS = """
@@ -115,7 +110,7 @@ class Config:
         environ = os.environ if environ is None else environ
         flags = {name: value for name, value in (flags or {}).items() if value is not None}
         named = flags.get("config_file") or environ.get("ONGGI_CONFIG")
-        path = _path(named or DEFAULT_CONFIG_FILE)
+        path = _config_file(named) if named else Path(DEFAULT_CONFIG_FILE)
         settings: dict[str, Any] = {"config_file": path}
         settings |= _from_docker_environment(environ)
         settings |= _from_file(path, required=bool(named))
@@ -124,212 +119,51 @@ class Config:
         return cls(**settings)
 
 
-# --- values: what is accepted for a setting; each raises ValueError(reason[, hint]) -------------
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be a string")
-    return value
-
-
-def _path(value: object) -> Path:
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        raise ValueError("must be the name of a file or directory")
-    return Path(os.path.abspath(value))
-
-
-def _items(value: object) -> list[object]:
-    if not isinstance(value, list | tuple):
-        raise ValueError("must be a list")
-    return list(value)
-
-
-def _paths(value: object) -> tuple[Path, ...]:
-    return tuple(_path(item) for item in _items(value))
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    texts = tuple(item for item in _items(value) if isinstance(item, str))
-    if len(texts) != len(_items(value)):
-        raise ValueError("must be a list of strings")
-    return texts
-
-
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError("must be a whole number")
-    if value < 0:
-        raise ValueError(f"must not be negative: {value}")
-    return value
-
-
-def _positive(value: object) -> int:
-    count = _count(value)
-    if count == 0:
-        raise ValueError("must be greater than 0")
-    return count
-
-
-def _seconds(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-        raise ValueError("must be a number of seconds greater than 0")
-    return float(value)
-
-
-def _compat(value: object) -> str:
-    if value not in _COMPAT:
-        raise ValueError(f"must be one of {', '.join(_COMPAT)}: {value!r}")
-    return str(value)
-
-
-def _labels(value: object) -> tuple[str, ...]:
-    """``key=value`` each; the same twice is one, one key with two values an error, as in dockerd."""
-    known: dict[str, str] = {}
-    for label in _texts(value):
-        key, equals, text = label.partition("=")
-        if not equals:
-            raise ValueError(f"bad attribute format: {label}", "write it as key=value")
-        if known.setdefault(key, text) != text:
-            raise ValueError(f"conflict labels for {key}={text} and {key}={known[key]}")
-    return tuple(f"{key}={text}" for key, text in known.items())
-
-
-def _mirrors(value: object) -> tuple[str, ...]:
-    return _unique(mirror_url(text) for text in _texts(value))
-
-
-def _mirrors_by_registry(value: object) -> dict[str, tuple[str, ...]]:
-    if not isinstance(value, dict):
-        raise ValueError("must be an object: registry → list of mirrors")
-    return {_registry(host): _mirrors(mirrors) for host, mirrors in value.items()}
-
-
-def _registry(host: object) -> str:
-    if not isinstance(host, str) or not _is_host_and_port(host):
-        raise ValueError(f'invalid host "{host}"', "name a registry as references do: host[:port]")
-    return "docker.io" if host == "index.docker.io" else host
-
-
-def _insecure(value: object) -> tuple[str, ...]:
-    return _unique(insecure_registry(text) for text in _texts(value))
-
-
-def _unique(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(texts))
-
-
-def mirror_url(text: str) -> str:
-    """Check a mirror as dockerd does and end it in one slash.
-
-    Raises ValueError(reason, hint); a password in the URL is not repeated there.
-    """
-    hint = "e.g. https://mirror.example"
-    either = "must use either 'https://' or 'http://'"
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        scheme, rest = "", text
-    user, at, _ = rest.partition("/")[0].rpartition("@")
-    if at:
-        text = f"{scheme}{separator}{user.partition(':')[0]}:xxxxx@{rest[len(user) + 1 :]}"
-    if not scheme:
-        raise ValueError(f'invalid mirror: no scheme specified for "{text}": {either}', hint)
-    match = re.fullmatch(r"([^/?#]*)([^?#]*)([?#].*)?", rest)
-    if match is None or not text.isprintable() or " " in text or not match[1]:
-        raise ValueError(f'invalid mirror: "{text}" is not a valid URI', hint)
-    authority, path, extra = match.groups()
-    if scheme.lower() not in ("http", "https"):
-        raise ValueError(f'invalid mirror: unsupported scheme "{scheme}" in "{text}": {either}', hint)
-    if extra:
-        raise ValueError(f'invalid mirror: query or fragment at end of the URI "{text}"', hint)
-    if at:
-        reason = f'invalid mirror: username/password not allowed in URI "{text}"'
-        raise ValueError(reason, "log in to the mirror instead: onggi login")
-    if not _is_host_and_port(authority):
-        raise ValueError(f'invalid mirror: "{text}" is not a valid URI', hint)
-    return f"{scheme.lower()}://{authority}{path.rstrip('/')}/"
-
-
-def insecure_registry(text: str) -> str:
-    """Check ``host[:port]`` or a network in CIDR notation, as dockerd does.
-
-    ``http://`` and ``https://`` in front are dropped; a network is returned with its host
-    bits cleared. Raises ValueError(reason, hint).
-    """
-    hint = "list it as host[:port], or as a network like 10.0.0.0/8"
-    if text.startswith("-") or text.endswith("-"):
-        raise ValueError(f"invalid index name ({text}). Cannot begin or end with a hyphen", hint)
-    scheme, separator, host = text.rpartition("://")
-    if separator and scheme.lower() not in ("http", "https"):
-        raise ValueError(f"insecure registry {text} should not contain '://'", hint)
-    network = _network(host)
-    if network is None and not _is_host_and_port(host):
-        raise ValueError(f'insecure registry {text} is not valid: invalid host "{host}"', hint)
-    return network or host
-
-
-def _network(text: str) -> str | None:
-    """The network of a CIDR notation, or None when it is none."""
-    if not re.fullmatch(r"[0-9a-fA-F:.]+/[0-9]{1,3}", text):
-        return None
-    import ipaddress  # only those who list networks pay for it
-
-    try:
-        return str(ipaddress.ip_network(text, strict=False))
-    except ValueError:
-        return None
-
-
-def _is_host_and_port(text: str) -> bool:
-    """``host[:port]``: a host name, an IPv4 address, or an IPv6 address in brackets (bare without port)."""
-    match = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]+(?:[.-]+[A-Za-z0-9]+)*)(?::([0-9]{1,5}))?", text)
-    if match is None:
-        return re.fullmatch(r"(?=.*:.*:)[0-9a-fA-F:.]+", text) is not None
-    return match[1] is None or int(match[1]) <= 65535
-
-
 # --- sources -------------------------------------------------------------------------------------
 
-# field: (key in daemon.json or "", what is accepted)
-_SETTINGS: dict[str, tuple[str, Callable[[object], object]]] = {
-    "data_root": ("data-root", _path),
-    "exec_root": ("exec-root", _path),
-    "config_file": ("", _path),
-    "storage_driver": ("storage-driver", _text),
-    "storage_opts": ("storage-opts", _texts),
-    "registry_mirrors": ("registry-mirrors", _mirrors),
-    "registries": ("registry-mirrors-for", _mirrors_by_registry),
-    "insecure_registries": ("insecure-registries", _insecure),
-    "max_concurrent_downloads": ("max-concurrent-downloads", _count),
-    "max_concurrent_uploads": ("max-concurrent-uploads", _count),
-    "max_download_attempts": ("max-download-attempts", _count),
-    "limit_rate_bytes_per_s": ("limit-rate", _count),
-    "stall_timeout_s": ("stall-timeout", _seconds),
-    "parallel_range_min_bytes": ("parallel-range-min-bytes", _positive),
-    "partial_max_age_s": ("partial-max-age", _seconds),
-    "certs_dirs": ("certs-dirs", _paths),
-    "docker_config_dir": ("", _path),
-    "docker_auth_config": ("", _text),
-    "http_proxy": ("http-proxy", _text),
-    "https_proxy": ("https-proxy", _text),
-    "no_proxy": ("no-proxy", _text),
-    "labels": ("labels", _labels),
-    "debug": ("debug", _boolean),
-    "keep_blobs": ("keep-blobs", _boolean),
-    "compat": ("compat", _compat),
-    "default_platform": ("", _text),
+# field: (key in daemon.json or "", kind of value: see setting_values.KINDS)
+_SETTINGS: dict[str, tuple[str, str]] = {
+    "data_root": ("data-root", "path"),
+    "exec_root": ("exec-root", "path"),
+    "config_file": ("", "path"),
+    "storage_driver": ("storage-driver", "text"),
+    "storage_opts": ("storage-opts", "texts"),
+    "registry_mirrors": ("registry-mirrors", "mirrors"),
+    "registries": ("registry-mirrors-for", "mirrors by registry"),
+    "insecure_registries": ("insecure-registries", "insecure registries"),
+    "max_concurrent_downloads": ("max-concurrent-downloads", "count"),
+    "max_concurrent_uploads": ("max-concurrent-uploads", "count"),
+    "max_download_attempts": ("max-download-attempts", "count"),
+    "limit_rate_bytes_per_s": ("limit-rate", "count"),
+    "stall_timeout_s": ("stall-timeout", "seconds"),
+    "parallel_range_min_bytes": ("parallel-range-min-bytes", "positive count"),
+    "partial_max_age_s": ("partial-max-age", "seconds"),
+    "certs_dirs": ("certs-dirs", "paths"),
+    "docker_config_dir": ("", "path"),
+    "docker_auth_config": ("", "text"),
+    "http_proxy": ("http-proxy", "text"),
+    "https_proxy": ("https-proxy", "text"),
+    "no_proxy": ("no-proxy", "text"),
+    "labels": ("labels", "labels"),
+    "debug": ("debug", "boolean"),
+    "keep_blobs": ("keep-blobs", "boolean"),
+    "compat": ("compat", "compat"),
+    "default_platform": ("", "text"),
 }
 _FIELD_OF_KEY = {key: name for name, (key, _) in _SETTINGS.items() if key}
 # Settings for which 0 stands for the default, as in dockerd.
 _ZERO_IS_DEFAULT = frozenset(
     ("max_concurrent_downloads", "max_concurrent_uploads", "max_download_attempts", "limit_rate_bytes_per_s")
 )
+
+
+def _config_file(named: object) -> Path:
+    (path,) = _checked([("config_file", "config-file", named)], "").values()
+    return Path(path)
+
+
+def _absolute(text: str) -> Path:
+    return Path(os.path.abspath(text))
 
 
 def _from_docker_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -343,11 +177,11 @@ def _from_docker_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if value:
             settings[name] = value
     home = environ.get("HOME") or _home_of_user()
-    settings["docker_config_dir"] = _path(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"))
+    settings["docker_config_dir"] = _absolute(environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker"))
     if os.geteuid() != 0:
         # dockerd without root looks there, and there only; what the host's owner set up serves as well.
         configs = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
-        settings["certs_dirs"] = (_path(os.path.join(configs, "docker/certs.d")), *_CERTS_DIRS)
+        settings["certs_dirs"] = (_absolute(os.path.join(configs, "docker/certs.d")), *_CERTS_DIRS)
     own = {"docker_auth_config": "DOCKER_AUTH_CONFIG", "default_platform": "DOCKER_DEFAULT_PLATFORM"}
     return settings | {name: environ[key] for name, key in own.items() if environ.get(key)}
 
@@ -413,25 +247,14 @@ def _advice(key: str, path: Path) -> str:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, (_, accept) in _SETTINGS.items():
+    for name, (_, kind) in _SETTINGS.items():
         variable = f"ONGGI_{name.upper()}"
         text = environ.get(variable)
         if text and name != "config_file":
-            found |= _checked([(name, variable, _from_text(text, accept))], "")
+            from onggi.setting_values import read_text
+
+            found |= _checked([(name, variable, read_text(text, kind))], "")
     return found
-
-
-def _from_text(text: str, accept: Callable[[object], object]) -> object:
-    """An environment variable's text as the type that ``accept`` takes; left alone if it does not fit."""
-    if accept in (_texts, _paths, _labels, _mirrors, _insecure):
-        return [item.strip() for item in text.split(",") if item.strip()]
-    if accept is _boolean and text in (*_TRUE, *_FALSE):
-        return text in _TRUE
-    numbers: dict[Any, Callable[[str], object]] = {_count: int, _positive: int, _seconds: float}
-    try:
-        return json.loads(text) if accept is _mirrors_by_registry else numbers.get(accept, str)(text)
-    except ValueError:
-        return text
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, Any]:
@@ -445,11 +268,17 @@ def _checked(settings: Iterable[tuple[str, str, object]], where: str) -> dict[st
     """Accept or refuse (field, its name in this source, value). Raises ConfigError naming the source."""
     result: dict[str, Any] = {}
     for name, shown, value in settings:
-        try:
-            accepted = _SETTINGS[name][1](value)
-        except ValueError as error:
-            reason, *hint = error.args
-            raise ConfigError(f"{where}{shown}: {reason}", hint=hint[0] if hint else "") from error
+        accepted = _accepted(name, f"{where}{shown}", value)
         if accepted != 0 or name not in _ZERO_IS_DEFAULT:
             result[name] = accepted
     return result
+
+
+def _accepted(name: str, shown: str, value: object) -> object:
+    from onggi.setting_values import KINDS
+
+    try:
+        return KINDS[_SETTINGS[name][1]](value)
+    except ValueError as error:
+        reason, *hint = error.args
+        raise ConfigError(f"{shown}: {reason}", hint=hint[0] if hint else "") from error

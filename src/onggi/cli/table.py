@@ -216,6 +216,12 @@ def _inside_commands() -> tuple[Command, ...]:
             arity=_NONE,
             flags=(_list_format(), _json()),
         ),
+        *_remote_commands(),
+    )
+
+
+def _remote_commands() -> tuple[Command, ...]:
+    return (
         Command(
             "remote inspect",
             usage="[OPTIONS] NAME[:TAG|@DIGEST]",

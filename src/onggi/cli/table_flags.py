@@ -18,6 +18,7 @@ __all__ = [
     "list_format",
     "no_trunc",
     "one_format",
+    "progress_flag",
     "quiet",
 ]
 
@@ -55,6 +56,16 @@ def json_flag(what: str = "Print exact values as one JSON document: full IDs, by
 
 def no_trunc() -> Flag:
     return Flag("no-trunc", "bool", "Don't truncate output")
+
+
+def progress_flag() -> Flag:
+    return Flag(
+        "progress",
+        "string",
+        "Set type of progress output (auto, tty, plain, json)",
+        default="auto",
+        choices=("auto", "tty", "plain", "json"),
+    )
 
 
 def quiet(what: str = "Only show image IDs") -> Flag:

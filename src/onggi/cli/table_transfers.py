@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onggi.cli.command import Command
 from onggi.cli.flags import Flag
-from onggi.cli.table_flags import ONE, json_flag, quiet
+from onggi.cli.table_flags import ONE, json_flag, progress_flag, quiet
 
 __all__ = ["transfer_commands"]
 
@@ -38,7 +38,7 @@ def _pull() -> Command:
             Flag("max-concurrent-downloads", "int", "Layers to download at once (default 3)"),
             Flag("plan", "bool", "Show what a pull would fetch and need; fetch nothing"),
             Flag("platform", "string", "Set platform if server is multi-platform capable"),
-            _progress(),
+            progress_flag(),
             quiet("Suppress verbose output"),
             Flag("verify", "bool", "Prove the layers that are here already as well; repair damaged ones"),
         ),
@@ -72,17 +72,7 @@ def _push() -> Command:
             Flag("max-concurrent-uploads", "int", "Layers to upload at once (default 5)"),
             Flag("oci", "bool", "Write an OCI manifest; with =false one of Docker's (default as it came)"),
             Flag("platform", "string", "Push only if the image is for this platform"),
-            _progress(),
+            progress_flag(),
             quiet("Suppress verbose output"),
         ),
-    )
-
-
-def _progress() -> Flag:
-    return Flag(
-        "progress",
-        "string",
-        "Set type of progress output (auto, tty, plain, json)",
-        default="auto",
-        choices=("auto", "tty", "plain", "json"),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -14,7 +13,6 @@ from onggi.engine.image import Image
 from onggi.engine.names import find_image
 from onggi.errors import InvalidArgument
 from onggi.oci.digest import ImageID
-from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
 from onggi.oci.timestamps import format_ns
 from onggi.progress import Message, ProgressSink, discard
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from onggi.store.tag_journal import TagChange
     from onggi.transfer.load import Loaded
     from onggi.transfer.plan import PullPlan
-    from onggi.transfer.pull import Puller, PullOptions
+    from onggi.transfer.pull import Puller
     from onggi.transfer.push import Pushed
 
 if TYPE_CHECKING:
@@ -120,12 +118,16 @@ class Images:
         the registry's errors (NotFound, Unauthorized, Forbidden, ResourceExhausted,
         Unavailable), DataLoss for wrong bytes, and those of the store.
         """
-        token = cancel or CancelToken(timeout_s)
         # The helper starts beside the imports and the first requests, not after them.
         self._workers().warm_up()
-        options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads, keep_blobs)
+        from onggi.engine.pulling import options_of, pull
+
+        token = cancel or CancelToken(timeout_s)
         parsed = Reference.parse(reference, self._core.config.compat).tagged()
-        image_id = self._pull_one(parsed, options, progress, token, parsed)
+        options = options_of(
+            self._core.config, platform, limit_rate_bytes_per_s, max_concurrent_downloads, keep_blobs
+        )
+        image_id = pull(self._core, self._puller, parsed, options, progress, token)
         if verify:
             self._heal(image_id, progress, token)
         return self.get(image_id)
@@ -144,24 +146,18 @@ class Images:
         verify: bool = False,
     ) -> ImageList:
         """Pull every tag of a repository, in the registry's order."""
-        token = cancel or CancelToken(timeout_s)
-        # The helper starts beside the imports and the first requests, not after them.
         self._workers().warm_up()
-        options = self._options(platform, limit_rate_bytes_per_s, max_concurrent_downloads, keep_blobs)
+        from onggi.engine.pulling import options_of, pull_all
+
+        token = cancel or CancelToken(timeout_s)
         parsed = Reference.parse(name, self._core.config.compat)
-        if parsed.tag is not None or parsed.digest is not None:
-            raise InvalidArgument("tag can't be used with --all-tags/-a")
-        with self._core.writing():
-            tags = self._client().repository(parsed).tags(token)
-            pulled = [self._puller.pull(parsed.with_tag(tag), options, progress, token) for tag in tags]
-            newer = any(item.newer for item in pulled)
-            for item in pulled:
-                self._core.used(item.image_id)
-                self._core.emit("pull", item.reference.familiar, {"name": parsed.familiar_name})
-        progress(Message(_status(newer, parsed)))
-        for image_id in dict.fromkeys(item.image_id for item in pulled) if verify else ():
+        options = options_of(
+            self._core.config, platform, limit_rate_bytes_per_s, max_concurrent_downloads, keep_blobs
+        )
+        pulled = pull_all(self._core, self._puller, parsed, options, progress, token)
+        for image_id in dict.fromkeys(pulled) if verify else ():
             self._heal(image_id, progress, token)
-        return [self.get(item.image_id) for item in pulled]
+        return [self.get(image_id) for image_id in pulled]
 
     def pulling(self, reference: str, **settings: object) -> PullOperation:
         """The same as :meth:`pull`, to iterate: ``for event in operation: …``, then ``.image``."""
@@ -178,62 +174,18 @@ class Images:
         timeout_s: float | None = None,
     ) -> PullPlan:
         """What a pull would fetch and need; changes nothing."""
+        from onggi.engine.pulling import options_of
         from onggi.transfer.plan import plan_pull
 
         parsed = Reference.parse(reference, self._core.config.compat).tagged()
-        options = self._options(platform, None, None, None)
+        options = options_of(self._core.config, platform, None, None, None)
         return plan_pull(self._puller, parsed, options, cancel or CancelToken(timeout_s))
-
-    def _pull_one(
-        self,
-        reference: Reference,
-        options: PullOptions,
-        progress: ProgressSink,
-        token: CancelToken,
-        shown: Reference,
-    ) -> ImageID:
-        with self._core.writing():
-            pulled = self._puller.pull(reference, options, progress, token)
-            attributes = {"name": reference.familiar_name}
-            self._core.used(pulled.image_id)
-            self._core.emit("pull", reference.familiar, attributes)
-        progress(Message(_status(pulled.newer, _stored_name(shown))))
-        return pulled.image_id
-
-    def _options(
-        self, platform: str | None, rate: int | None, downloads: int | None, keep: bool | None
-    ) -> PullOptions:
-        from onggi.content.ratelimit import RateLimiter
-        from onggi.transfer.pull import PullOptions
-
-        config = self._core.config
-        wanted = platform or config.default_platform
-        limit = rate or config.limit_rate_bytes_per_s
-        return PullOptions(
-            platform=Platform.parse(wanted) if wanted else None,
-            max_concurrent_downloads=downloads or config.max_concurrent_downloads,
-            max_unpacks=(os.cpu_count() or 1) + 1,
-            limiter=RateLimiter(limit) if limit else None,
-            keep_blobs=config.keep_blobs if keep is None else keep,
-        )
 
     @cached_property
     def _puller(self) -> Puller:
-        from onggi.transfer.pull import Puller
+        from onggi.engine.pulling import puller_of
 
-        core = self._core
-        return Puller(
-            config=core.config,
-            client=self._client(),
-            blobs=core.blobs,
-            layers=core.layers,
-            images=core.images,
-            tags=core.tags,
-            distribution=core.distribution,
-            manifests=core.manifests,
-            locks=core.locks,
-            workers=self._workers(),
-        )
+        return puller_of(self._core, self._client(), self._workers())
 
     # --- proving --------------------------------------------------------------------------
 
@@ -264,10 +216,11 @@ class Images:
         ``force``: also under running containers and mounts, which then lose the old files.
         Raises ImageNotFound, LayerInUse, NowhereToFetch, RepairFailed, and a pull's errors.
         """
+        from onggi.engine.pulling import options_of
         from onggi.engine.repair import Repair
 
         token = cancel or CancelToken(timeout_s)
-        options = self._options(None, None, None, None)
+        options = options_of(self._core.config, None, None, None, None)
         with self._core.writing():
             return Repair(self._core, self._puller, options, progress, token).run(name, force=force)
 
@@ -379,13 +332,9 @@ class Images:
         and gzip for the others. ``oci`` forces the form of the manifest. Raises NothingToPush,
         DigestPush, LayerChanged, and the registry's errors.
         """
-        from onggi.engine.pushing import options_of, push
-
         parsed = Reference.parse(reference, self._core.config.compat).tagged()
-        options = options_of(self._core, compression, oci, platform, max_concurrent_uploads)
-        (pushed,) = push(
-            self._core, self._client(), parsed, options, progress, cancel or CancelToken(timeout_s)
-        )
+        how = compression, oci, platform, max_concurrent_uploads
+        (pushed,) = self._push(parsed, how, progress, cancel or CancelToken(timeout_s))
         return pushed
 
     def push_all(
@@ -401,13 +350,23 @@ class Images:
         max_concurrent_uploads: int | None = None,
     ) -> PushedList:
         """Push every tag of a repository, sorted."""
-        from onggi.engine.pushing import options_of, push
-
         parsed = Reference.parse(name, self._core.config.compat)
         if not parsed.is_name_only:
             raise InvalidArgument("tag can't be used with --all-tags/-a")
-        options = options_of(self._core, compression, oci, platform, max_concurrent_uploads)
-        return push(self._core, self._client(), parsed, options, progress, cancel or CancelToken(timeout_s))
+        how = compression, oci, platform, max_concurrent_uploads
+        return self._push(parsed, how, progress, cancel or CancelToken(timeout_s))
+
+    def _push(
+        self,
+        reference: Reference,
+        how: tuple[str | None, bool | None, str | None, int | None],
+        progress: ProgressSink,
+        cancel: CancelToken,
+    ) -> PushedList:
+        from onggi.engine.pushing import options_of, push
+
+        options = options_of(self._core, *how)
+        return push(self._core, self._client(), reference, options, progress, cancel)
 
     # --- naming and removing --------------------------------------------------------------
 
@@ -472,13 +431,3 @@ class Images:
 
             candidates: Sequence[Image] = [image for image in self.list(all=True) if matches(image)]
             return Removal(self._core, "prune").prune(candidates, all=all, filtered=bool(wanted))
-
-
-def _status(newer: bool, reference: Reference) -> str:
-    what = "Downloaded newer image for" if newer else "Image is up to date for"
-    return f"Status: {what} {reference.familiar}"
-
-
-def _stored_name(reference: Reference) -> Reference:
-    """Docker's status line names what was stored: the digest wins over a tag (§1.3)."""
-    return reference if reference.digest is None else reference.without_tag().with_digest(reference.digest)
