@@ -7,21 +7,16 @@ and lies in the page cache. Two numbers of every run: the load, and the load wit
 
 from __future__ import annotations
 
-import argparse
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench import report
-from bench.machine import MemoryWatch, enter_private_mounts, file_system, run, timed
-from bench.pull import add_options, prepare, registry
-from bench.save import HEADER, Engine, Samples, add_sizes, chosen_sizes, engines, row
-from bench.systems import install_onggi
+from bench.machine import MemoryWatch, file_system, run, timed
+from bench.pull import registry
+from bench.stage import HEADER, Engine, Samples, in_turn, row, stage
 
 __all__ = ["main"]
-
-_CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def _archives(engine: Engine, reference: str, work: Path) -> dict[str, Path]:
@@ -58,9 +53,8 @@ def _load(engine: Engine, archive: Path, work: Path, samples: Samples, *, watche
 def compare(systems: Sequence[Engine], archive: Path, work: Path, runs: int) -> dict[str, Samples]:
     """Every engine in turn, each round beginning with another one."""
     found = {engine.name: Samples() for engine in systems}
-    for turn in range(runs):
-        for engine in systems[:: 1 if turn % 2 else -1]:
-            _load(engine, archive, work, found[engine.name], watched=False)
+    for _, engine in in_turn(systems, runs):
+        _load(engine, archive, work, found[engine.name], watched=False)
     for engine in systems:
         _load(engine, archive, work, found[engine.name], watched=True)
     return found
@@ -68,21 +62,13 @@ def compare(systems: Sequence[Engine], archive: Path, work: Path, runs: int) -> 
 
 def main(words: Sequence[str]) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench load", description=__doc__)
-    add_options(parser)
-    add_sizes(parser)
-    options = parser.parse_args(words)
-    enter_private_mounts()
-    with tempfile.TemporaryDirectory(prefix="onggi-bench-", dir=options.work) as directory:
-        work = Path(directory)
-        systems = engines(options.onggi or install_onggi(_CHECKOUT, work), work)
-        names = prepare(work, chosen_sizes(options), options.image)
-        print(f"Medians of {options.runs} (least–most); ratios are to dockerd.\n\n{report.machine()}")
-        for name in names:
-            with registry(work) as host:
-                archives = _archives(systems[-1], f"{host}/{name}", work)
+    with stage("load", __doc__, words) as here:
+        systems = here.engines()
+        for name in here.images:
+            with registry(here.work) as host:
+                archives = _archives(systems[-1], f"{host}/{name}", here.work)
             for kind, archive in archives.items():
-                found = compare(systems, archive, work, options.runs)
+                found = compare(systems, archive, here.work, here.runs)
                 rows = [row(key, samples, found.get("dockerd", Samples())) for key, samples in found.items()]
                 print(f"### load {name}, {kind}\n\n{report.table(HEADER, rows)}", flush=True)
                 archive.unlink()

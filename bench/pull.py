@@ -34,7 +34,7 @@ from bench.machine import (
 )
 from bench.systems import System, install_onggi, installed_systems
 
-__all__ = ["add_options", "main", "prepare", "registry", "storage_source"]
+__all__ = ["add_options", "add_sizes", "chosen_sizes", "main", "prepare", "registry", "storage_source"]
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _REAL = ("library/nginx", "library/python:3.11")
@@ -203,26 +203,35 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, help="directory for everything (default: a new one in TMPDIR)")
 
 
-def main(words: Sequence[str]) -> None:
-    """Measure and print."""
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    """How often, of what, and how large the generated images are."""
     defaults = images.Sizes()
-    parser = argparse.ArgumentParser(prog="python -m bench pull", description=__doc__)
-    add_options(parser)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--drivers", default="overlay2,erofs", help="of Onggi, separated by commas")
-    parser.add_argument("--against", default="dockerd,podman", help="peers, separated by commas")
     parser.add_argument("--image", action="append", default=[], help="only these repositories")
     parser.add_argument("--files", type=int, default=defaults.files)
     parser.add_argument("--small-bytes", type=int, default=defaults.small_bytes)
     parser.add_argument("--large-bytes", type=int, default=defaults.large_bytes)
+
+
+def chosen_sizes(options: argparse.Namespace) -> images.Sizes:
+    """What :func:`add_sizes` has asked."""
+    return images.Sizes(options.files, images.Sizes().layers, options.small_bytes, options.large_bytes)
+
+
+def main(words: Sequence[str]) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench pull", description=__doc__)
+    add_options(parser)
+    add_sizes(parser)
+    parser.add_argument("--drivers", default="overlay2,erofs", help="of Onggi, separated by commas")
+    parser.add_argument("--against", default="dockerd,podman", help="peers, separated by commas")
     options = parser.parse_args(words)
-    sizes = images.Sizes(options.files, defaults.layers, options.small_bytes, options.large_bytes)
     enter_private_mounts()
     with tempfile.TemporaryDirectory(prefix="onggi-bench-", dir=options.work) as directory:
         work = Path(directory)
         onggi = options.onggi or install_onggi(_CHECKOUT, work)
         systems = installed_systems(onggi, work, [*options.drivers.split(","), *options.against.split(",")])
-        names = prepare(work, sizes, options.image)
+        names = prepare(work, chosen_sizes(options), options.image)
         print(f"Medians of {options.runs} (least–most); ratios are to dockerd.\n\n{report.machine()}")
         with registry(work) as host:
             for name in names:

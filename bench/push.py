@@ -10,35 +10,29 @@ is not timed.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import report
-from bench.machine import MemoryWatch, enter_private_mounts, file_system, run, timed
-from bench.pull import add_options, prepare, registry
-from bench.save import Engine, add_sizes, chosen_sizes, engines
-from bench.systems import install_onggi
+from bench import report, stage
+from bench.machine import MemoryWatch, run, timed
+from bench.pull import registry
+from bench.stage import Engine, holding, in_turn
 
 __all__ = ["main"]
 
-_CHECKOUT = Path(__file__).resolve().parents[1]
-_HEADER = ["", "s", "ratio", "+ `sync -f`, s", "ratio", "again, s", "ratio", "sent, MB", "peak PSS, MB"]
+_HEADER = [*stage.HEADER[:-1], "again, s", "ratio", "sent, MB", stage.HEADER[-1]]
 
 
 @dataclass
-class Samples:
-    """Seconds of each run of one engine; ``sent_bytes`` is what the registry then held."""
+class Samples(stage.Samples):
+    """``again``: seconds of each second push; ``sent_bytes`` is what the registry then held."""
 
-    alone: list[float] = field(default_factory=list)
-    synced: list[float] = field(default_factory=list)
     again: list[float] = field(default_factory=list)
     sent_bytes: int = 0
-    peak_bytes: int = 0
 
 
 @contextmanager
@@ -80,48 +74,26 @@ def _watch(engine: Engine, reference: str, work: Path, samples: Samples) -> None
 def compare(systems: Sequence[Engine], reference: str, work: Path, runs: int) -> dict[str, Samples]:
     """Every engine in turn; one run of each is not counted."""
     found = {engine.name: Samples() for engine in systems}
-    with ExitStack() as stack:
-        disks = {engine.name: stack.enter_context(file_system(work / engine.name)) for engine in systems}
-        for engine in systems:
-            engine.start(disks[engine.name])
-            stack.callback(engine.stop)
-            engine.pull(reference)
-        for turn in range(runs + 1):
-            for engine in systems[:: 1 if turn % 2 else -1]:
-                _push(engine, reference, work, found[engine.name] if turn else Samples())
+    with holding(systems, reference, work):
+        for turn, engine in in_turn(systems, runs + 1):
+            _push(engine, reference, work, found[engine.name] if turn else Samples())
         for engine in systems:
             _watch(engine, reference, work, found[engine.name])
     return found
 
 
 def _row(name: str, samples: Samples, base: Samples) -> list[str]:
-    return [
-        name,
-        *(report.spread(samples.alone), report.ratio(samples.alone, base.alone)),
-        *(report.spread(samples.synced), report.ratio(samples.synced, base.synced)),
-        *(report.spread(samples.again), report.ratio(samples.again, base.again)),
-        f"{samples.sent_bytes / 1e6:.0f}",
-        f"{samples.peak_bytes / 1e6:.0f}",
-    ]
+    *known, peak = stage.row(name, samples, base)
+    again = report.spread(samples.again), report.ratio(samples.again, base.again)
+    return [*known, *again, f"{samples.sent_bytes / 1e6:.0f}", peak]
 
 
 def main(words: Sequence[str]) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench push", description=__doc__)
-    add_options(parser)
-    add_sizes(parser)
-    options = parser.parse_args(words)
-    enter_private_mounts()
-    with tempfile.TemporaryDirectory(prefix="onggi-bench-", dir=options.work) as directory:
-        work = Path(directory)
-        systems = engines(options.onggi or install_onggi(_CHECKOUT, work), work)
-        for engine in systems:
-            (work / engine.name).mkdir()
-        names = prepare(work, chosen_sizes(options), options.image)
-        print(f"Medians of {options.runs} (least–most); ratios are to dockerd.\n\n{report.machine()}")
-        with registry(work) as host:
-            for name in names:
-                found = compare(systems, f"{host}/{name}", work, options.runs)
-                base = found.get("dockerd", Samples())
-                rows = [_row(key, samples, base) for key, samples in found.items()]
-                print(f"### push {name}\n\n{report.table(_HEADER, rows)}", flush=True)
+    with stage.stage("push", __doc__, words) as here, registry(here.work) as host:
+        systems = here.engines()
+        for name in here.images:
+            found = compare(systems, f"{host}/{name}", here.work, here.runs)
+            base = found.get("dockerd", Samples())
+            rows = [_row(key, samples, base) for key, samples in found.items()]
+            print(f"### push {name}\n\n{report.table(_HEADER, rows)}", flush=True)

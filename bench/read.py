@@ -16,8 +16,7 @@ from pathlib import Path
 
 from bench import images, report
 from bench.machine import enter_private_mounts, file_system, run, timed
-from bench.pull import add_options, prepare, registry
-from bench.save import add_sizes, chosen_sizes
+from bench.pull import add_options, add_sizes, chosen_sizes, prepare, registry
 from bench.systems import Onggi, install_onggi
 
 __all__ = ["main"]

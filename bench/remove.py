@@ -10,27 +10,18 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import report
 from bench.machine import enter_private_mounts, file_system, run, timed
-from bench.pull import add_options, prepare, registry
-from bench.save import Engine, add_sizes, chosen_sizes
+from bench.pull import add_options, add_sizes, chosen_sizes, prepare, registry
+from bench.stage import Engine, Samples, in_turn
 from bench.systems import Dockerd, Onggi, install_onggi, installed_systems
 
 __all__ = ["main"]
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _HEADER = ["", "s", "ratio", "+ `sync -f`, s", "ratio"]
-
-
-@dataclass
-class Samples:
-    """Seconds of each run of one engine."""
-
-    alone: list[float] = field(default_factory=list)
-    synced: list[float] = field(default_factory=list)
 
 
 def _remove(engine: Engine, reference: str, disk: Path, samples: Samples) -> None:
@@ -50,9 +41,8 @@ def compare(systems: Sequence[Engine], reference: str, work: Path, runs: int) ->
         for engine in systems:
             engine.start(disks[engine.name])
             stack.callback(engine.stop)
-        for turn in range(runs):
-            for engine in systems[:: 1 if turn % 2 else -1]:
-                _remove(engine, reference, disks[engine.name], found[engine.name])
+        for _, engine in in_turn(systems, runs):
+            _remove(engine, reference, disks[engine.name], found[engine.name])
     return found
 
 

@@ -7,24 +7,20 @@ of 1 MiB, in one thread and in two. A clean image costs the most: everything is 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
-import tempfile
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench import report
-from bench.machine import enter_private_mounts, file_system, timed
-from bench.pull import add_options, prepare, registry
-from bench.save import add_sizes, chosen_sizes
-from bench.systems import Onggi, install_onggi
+from bench.machine import timed
+from bench.pull import registry
+from bench.stage import holding, stage
+from bench.systems import Onggi
 
 __all__ = ["main"]
 
-_CHECKOUT = Path(__file__).resolve().parents[1]
 _PIECE_BYTES = 1024 * 1024
 
 
@@ -63,22 +59,10 @@ def measure(engine: Onggi, reference: str, runs: int) -> list[list[str]]:
 
 def main(words: Sequence[str]) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench verify", description=__doc__)
-    add_options(parser)
-    add_sizes(parser)
-    options = parser.parse_args(words)
-    enter_private_mounts()
-    with tempfile.TemporaryDirectory(prefix="onggi-bench-", dir=options.work) as directory:
-        work = Path(directory)
-        engine = Onggi(options.onggi or install_onggi(_CHECKOUT, work))
-        (work / engine.name).mkdir()
-        names = prepare(work, chosen_sizes(options), options.image)
-        print(f"Medians of {options.runs} (least–most).\n\n{report.machine()}")
-        with registry(work) as host, file_system(work / engine.name) as disk:
-            engine.start(disk)
-            for name in names:
-                engine.pull(f"{host}/{name}")
-                rows = measure(engine, f"{host}/{name}", options.runs)
-                header = ["", "MB/s", "verify is"]
-                print(f"### verify {name}\n\n{report.table(header, rows)}", flush=True)
-                engine.command("rmi", f"{host}/{name}")
+    with stage("verify", __doc__, words) as here, registry(here.work) as host:
+        engine = here.onggi
+        for name in here.images:
+            reference = f"{host}/{name}"
+            with holding([engine], reference, here.work):
+                rows = measure(engine, reference, here.runs)
+            print(f"### verify {name}\n\n{report.table(['', 'MB/s', 'verify is'], rows)}", flush=True)

@@ -51,7 +51,7 @@ def _load() -> Command:
             ),
             Flag("json", "bool", "The same as --progress json"),
             Flag("platform", "string", "Load only the given platform variant" + _PLATFORM),
-            progress_flag(),
+            progress_flag("json"),
             Flag("quiet", "bool", "Suppress the load output", short="q"),
         ),
     )

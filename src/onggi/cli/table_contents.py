@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from onggi.cli.command import Arity, Command
 from onggi.cli.flags import Flag
+from onggi.cli.table_flags import TWO, progress_flag, quiet
 
 __all__ = ["contents_commands"]
 
-_TWO = Arity(2, 2)
 _JSON = "Print exact values as one JSON array, an item a line"
 _LAYER_NAMES = (
     "LAYER is any id of a layer (chainID, diffID, cache-id, link, blob digest) or the first digits\n"
@@ -36,7 +36,7 @@ def _layer_commands() -> tuple[Command, ...]:
             short="Print a file of a layer",
             long=f"Print a file as a layer has it, checked against what was unpacked.\n{_LAYER_NAMES}",
             run="layer:run_cat",
-            arity=_TWO,
+            arity=TWO,
             completes="image",
             flags=(_number(),),
         ),
@@ -77,7 +77,7 @@ def _image_commands() -> tuple[Command, ...]:
             usage="IMAGE PATH",
             short="Print a file of an image",
             run="image_files:run_cat",
-            arity=_TWO,
+            arity=TWO,
             completes="image",
         ),
         Command(
@@ -90,7 +90,7 @@ def _image_commands() -> tuple[Command, ...]:
                 "With '-' the copy is written to standard output as a tar stream."
             ),
             run="image_files:run_cp",
-            arity=_TWO,
+            arity=TWO,
             completes="image",
             flags=(
                 Flag("archive", "bool", "Archive mode (copy all uid/gid information)", short="a"),
@@ -133,14 +133,8 @@ def _sync_commands() -> tuple[Command, ...]:
             flags=(
                 Flag("dry-run", "bool", "Show what would be copied; copy nothing"),
                 _json("Print what was copied, or would be, as JSON"),
-                Flag(
-                    "progress",
-                    "string",
-                    "Set type of progress output (auto, tty, plain)",
-                    default="auto",
-                    choices=("auto", "tty", "plain"),
-                ),
-                Flag("quiet", "bool", "Suppress verbose output", short="q"),
+                progress_flag(),
+                quiet("Suppress verbose output"),
                 Flag(
                     "remote-program",
                     "string",

@@ -58,13 +58,14 @@ def no_trunc() -> Flag:
     return Flag("no-trunc", "bool", "Don't truncate output")
 
 
-def progress_flag() -> Flag:
+def progress_flag(*more: str) -> Flag:
+    kinds = ("auto", "tty", "plain", *more)
     return Flag(
         "progress",
         "string",
-        "Set type of progress output (auto, tty, plain, json)",
+        f"Set type of progress output ({', '.join(kinds)})",
         default="auto",
-        choices=("auto", "tty", "plain", "json"),
+        choices=kinds,
     )
 
 

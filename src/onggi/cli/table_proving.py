@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onggi.cli.command import Arity, Command
 from onggi.cli.flags import Flag
-from onggi.cli.table_flags import ONE, json_flag, quiet
+from onggi.cli.table_flags import ONE, json_flag, progress_flag, quiet
 
 __all__ = ["proving_commands"]
 
@@ -47,13 +47,7 @@ def proving_commands() -> tuple[Command, ...]:
             flags=(
                 Flag("force", "bool", "Replace layers under running containers and mounts", short="f"),
                 json_flag("Print what was found and done as one JSON document"),
-                Flag(
-                    "progress",
-                    "string",
-                    "Set type of progress output (auto, tty, plain)",
-                    default="auto",
-                    choices=("auto", "tty", "plain"),
-                ),
+                progress_flag(),
                 quiet("Print nothing but errors"),
             ),
         ),

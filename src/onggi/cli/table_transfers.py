@@ -38,7 +38,7 @@ def _pull() -> Command:
             Flag("max-concurrent-downloads", "int", "Layers to download at once (default 3)"),
             Flag("plan", "bool", "Show what a pull would fetch and need; fetch nothing"),
             Flag("platform", "string", "Set platform if server is multi-platform capable"),
-            progress_flag(),
+            progress_flag("json"),
             quiet("Suppress verbose output"),
             Flag("verify", "bool", "Prove the layers that are here already as well; repair damaged ones"),
         ),
@@ -72,7 +72,7 @@ def _push() -> Command:
             Flag("max-concurrent-uploads", "int", "Layers to upload at once (default 5)"),
             Flag("oci", "bool", "Write an OCI manifest; with =false one of Docker's (default as it came)"),
             Flag("platform", "string", "Push only if the image is for this platform"),
-            progress_flag(),
+            progress_flag("json"),
             quiet("Suppress verbose output"),
         ),
     )

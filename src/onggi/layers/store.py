@@ -93,6 +93,16 @@ class LayerStore:
         """A shared lease, or None while somebody makes or removes the chain."""
         return self.locks.try_acquire(_lock_name(chain), exclusive=False)
 
+    def lease_or_make(self, chain: ChainID, cancel: CancelToken | None = None) -> Lease:
+        """Shared on a layer that is here and usable; exclusive for the one who is to make it."""
+        lease = self.lease(chain, cancel=cancel)
+        if self.usable(chain) is None:
+            lease.release()
+            lease = self.lease(chain, exclusive=True, cancel=cancel)
+            if self.usable(chain) is not None:
+                lease.share()
+        return lease
+
     # --- making ---------------------------------------------------------------------------
 
     def stage(self, chain: ChainID, depth: int) -> StagedLayer:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -27,11 +28,12 @@ from onggi.layers.staging import StagedLayer, Unpacked, UnpackFailed, Unpacking,
 from onggi.layers.store import LayerStore, ReadyLayer
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import ChainID, DiffID, Digest
+from onggi.oci.image_config import ImageConfig
 from onggi.progress import LayerStatus
 from onggi.store.locks import Lease
 from onggi.transfer.reporter import Reporter
 
-__all__ = ["ConfigMismatch", "Download", "LayerPull", "Need", "Wanted"]
+__all__ = ["ConfigMismatch", "Download", "LayerPull", "Need", "Wanted", "wanted_layers"]
 
 
 class ConfigMismatch(DataLoss):
@@ -63,6 +65,26 @@ class Wanted:
     depth: int
     need: Need = Need.UNPACK
     lease: Lease | None = None
+
+    def take_lease(self, layers: LayerStore, leases: ExitStack, cancel: CancelToken) -> None:
+        """Shared on a layer that is here, which needs nothing then; exclusive to make one."""
+        lease = layers.lease_or_make(self.chain_id, cancel)
+        leases.callback(lease.release)
+        self.lease = lease
+        self.need = Need.UNPACK if lease.exclusive else Need.NOTHING
+
+    def share(self) -> None:
+        """The layer is made: let others use it."""
+        if self.lease is not None and self.lease.exclusive:
+            self.lease.share()
+
+
+def wanted_layers(config: ImageConfig, descriptors: Sequence[Descriptor]) -> list[Wanted]:
+    """One for each layer of an image, base first; ``descriptors`` in the same order."""
+    chains = config.chain_ids
+    parents = [None, *chains][: len(chains)]
+    rows = zip(descriptors, config.diff_ids, chains, parents, strict=True)
+    return [Wanted(*row, depth) for depth, row in enumerate(rows, start=1)]
 
 
 @dataclass(slots=True)

@@ -32,7 +32,7 @@ from onggi.store.imagedb import ImageDB
 from onggi.store.locks import LockDirectory
 from onggi.store.tags import TagStore
 from onggi.transfer.archive_files import ArchiveFiles, Extent, MissingMember, open_archive
-from onggi.transfer.layers import Download, LayerPull, Need, Wanted
+from onggi.transfer.layers import Download, LayerPull, Need, Wanted, wanted_layers
 from onggi.transfer.load_plan import LayerFile, LoadableImage, check_blob, read_plan
 from onggi.transfer.reporter import Reporter
 
@@ -147,33 +147,18 @@ class Loader:
         wanted: dict[ChainID, Wanted] = {}
         archived: dict[Digest, _Archived] = {}
         for image in images:
-            parent: ChainID | None = None
-            for depth, (file, diff_id, chain) in enumerate(
-                zip(image.layers, image.config.diff_ids, image.config.chain_ids, strict=True), start=1
-            ):
-                if chain not in wanted:
-                    layer = Wanted(_descriptor(file, diff_id), diff_id, chain, parent, depth)
-                    wanted[chain] = layer
-                    self._lease(layer, cancel, held)
-                    if layer.need is Need.UNPACK:
-                        known = archived.setdefault(
-                            layer.descriptor.digest, _Archived(_place(files, file), file.blob, diff_id)
-                        )
-                        layer.descriptor = _sized(layer.descriptor, known.place)
-                parent = chain
+            descriptors = list(map(_descriptor, image.layers, image.config.diff_ids))
+            for file, layer in zip(image.layers, wanted_layers(image.config, descriptors), strict=True):
+                if layer.chain_id in wanted:
+                    continue
+                wanted[layer.chain_id] = layer
+                layer.take_lease(self.layers, held, cancel)
+                if layer.need is Need.UNPACK:
+                    known = archived.setdefault(
+                        layer.descriptor.digest, _Archived(_place(files, file), file.blob, layer.diff_id)
+                    )
+                    layer.descriptor = _sized(layer.descriptor, known.place)
         return list(wanted.values()), archived
-
-    def _lease(self, layer: Wanted, cancel: CancelToken, held: ExitStack) -> None:
-        """Shared on a layer that is here, exclusive to make one."""
-        lease = self.layers.lease(layer.chain_id, cancel=cancel)
-        if self.layers.usable(layer.chain_id) is None:
-            lease.release()
-            lease = self.layers.lease(layer.chain_id, exclusive=True, cancel=cancel)
-            if self.layers.usable(layer.chain_id) is not None:
-                lease.share()
-        held.callback(lease.release)
-        layer.lease = lease
-        layer.need = Need.UNPACK if lease.exclusive else Need.NOTHING
 
     def _unpack(
         self,
@@ -199,8 +184,7 @@ class Loader:
 
         def committed(group: Sequence[Wanted]) -> None:
             for layer in group:
-                if layer.lease is not None and layer.lease.exclusive:
-                    layer.lease.share()
+                layer.share()
 
         lanes = threading.BoundedSemaphore(at_once)
 

@@ -33,7 +33,7 @@ from onggi.store.locks import Lease, LockDirectory, want_lock
 from onggi.store.manifests import ManifestDB
 from onggi.store.tags import DigestTaken, TagStore
 from onggi.transfer.held_layers import HeldLayers
-from onggi.transfer.layers import ConfigMismatch, Download, LayerPull, Need, Wanted
+from onggi.transfer.layers import ConfigMismatch, Download, LayerPull, Need, Wanted, wanted_layers
 from onggi.transfer.platform_search import PlatformSearch
 from onggi.transfer.reporter import Reporter
 
@@ -200,21 +200,16 @@ class Puller:
         leases: ExitStack,
     ) -> list[Wanted]:
         """Lease every layer, base first, and find out what each needs."""
-        chains = config.chain_ids
-        wanted: list[Wanted] = []
+        wanted = wanted_layers(config, manifest.layers)
         shown: set[Digest] = set()
         held = True
-        for depth, (descriptor, diff_id, chain) in enumerate(
-            zip(manifest.layers, config.diff_ids, chains, strict=True), start=1
-        ):
-            parent = chains[depth - 2] if depth > 1 else None
-            layer = Wanted(descriptor, diff_id, chain, parent, depth)
+        for layer in wanted:
             held = self._lease(layer, held, options, cancel, leases) and held
-            wanted.append(layer)
-            if descriptor.digest not in shown:
-                shown.add(descriptor.digest)
+            digest = layer.descriptor.digest
+            if digest not in shown:
+                shown.add(digest)
                 status = LayerStatus.EXISTS if layer.need is Need.NOTHING else LayerStatus.PULLING
-                reporter.layer(descriptor.digest.short, status)
+                reporter.layer(digest.short, status)
         return wanted
 
     def _lease(
@@ -231,15 +226,8 @@ class Puller:
         layer cannot be here without its parent, except by damage. A layer whose blob is to be
         kept, and is not here, is fetched like one that is not known to come from that blob.
         """
-        lease = self.layers.lease(layer.chain_id, cancel=cancel)
-        if self.layers.usable(layer.chain_id) is None:
-            lease.release()
-            lease = self.layers.lease(layer.chain_id, exclusive=True, cancel=cancel)
-            if self.layers.usable(layer.chain_id) is not None:
-                lease.share()
-        leases.callback(lease.release)
-        layer.lease = lease
-        if not lease.exclusive:
+        layer.take_lease(self.layers, leases, cancel)
+        if layer.need is Need.NOTHING:
             digest = layer.descriptor.digest
             known = self.distribution.diff_id(digest) == layer.diff_id
             known = known and (not options.keep_blobs or self.blobs.is_kept(digest))
@@ -273,8 +261,7 @@ class Puller:
             for layer in group:
                 digest = layer.descriptor.digest
                 self._remember(repository_of(digest), [layer])
-                if layer.lease is not None and layer.lease.exclusive:
-                    layer.lease.share()
+                layer.share()
                 if digest not in shown:
                     shown.add(digest)
                     reporter.layer(digest.short, LayerStatus.COMPLETE)

@@ -32,7 +32,7 @@ from onggi.store.imagedb import ImageDB
 from onggi.store.locks import Lease, LockDirectory
 from onggi.store.tags import DigestTaken, TagStore
 from onggi.transfer.held_layers import HeldLayers
-from onggi.transfer.layers import Download, LayerPull, Need, Wanted
+from onggi.transfer.layers import Download, LayerPull, Need, Wanted, wanted_layers
 from onggi.transfer.reporter import Reporter
 
 __all__ = ["LocalSource", "NotAskedFor", "Offer", "OfferedLayer", "Sink", "Source", "Synced", "WrongLayer"]
@@ -267,31 +267,17 @@ class Sink:
 
     def _want(self, offer: Offer, reporter: Reporter, cancel: CancelToken, leases: ExitStack) -> list[Wanted]:
         """Lease every layer, base first: shared on one that is here, exclusive to make one."""
-        wanted: list[Wanted] = []
-        parent: ChainID | None = None
         config = offer.config
-        for depth, (diff_id, chain) in enumerate(
-            zip(config.diff_ids, config.chain_ids, strict=True), start=1
-        ):
-            descriptor = Descriptor(_TAR, Digest(diff_id), offer.layers[depth - 1].size_bytes)
-            layer = Wanted(descriptor, diff_id, chain, parent, depth)
-            self._lease(layer, cancel, leases)
+        descriptors = [
+            Descriptor(_TAR, Digest(diff_id), layer.size_bytes)
+            for diff_id, layer in zip(config.diff_ids, offer.layers, strict=True)
+        ]
+        wanted = wanted_layers(config, descriptors)
+        for layer in wanted:
+            layer.take_lease(self.layers, leases, cancel)
             known = layer.need is Need.NOTHING
-            reporter.layer(diff_id.short, LayerStatus.EXISTS if known else LayerStatus.PULLING)
-            wanted.append(layer)
-            parent = chain
+            reporter.layer(layer.diff_id.short, LayerStatus.EXISTS if known else LayerStatus.PULLING)
         return wanted
-
-    def _lease(self, layer: Wanted, cancel: CancelToken, leases: ExitStack) -> None:
-        lease = self.layers.lease(layer.chain_id, cancel=cancel)
-        if self.layers.usable(layer.chain_id) is None:
-            lease.release()
-            lease = self.layers.lease(layer.chain_id, exclusive=True, cancel=cancel)
-            if self.layers.usable(layer.chain_id) is not None:
-                lease.share()
-        leases.callback(lease.release)
-        layer.lease = lease
-        layer.need = Need.UNPACK if lease.exclusive else Need.NOTHING
 
     def _transfer(
         self,
@@ -317,8 +303,7 @@ class Sink:
 
         def committed(group: Sequence[Wanted]) -> None:
             for layer in group:
-                if layer.lease is not None and layer.lease.exclusive:
-                    layer.lease.share()
+                layer.share()
                 reporter.layer(layer.diff_id.short, LayerStatus.COMPLETE)
 
         self.spool.mkdir(parents=True, exist_ok=True)
