@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -19,6 +18,8 @@ class CancelToken:
     """
 
     def __init__(self, timeout_s: float | None = None) -> None:
+        import threading  # looking at a store makes no token, and starts without it
+
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._event = threading.Event()
         self._lock = threading.Lock()
