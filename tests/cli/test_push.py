@@ -75,3 +75,18 @@ def test_kept_blobs_make_the_digest_stay(empty: Onggi, target: str) -> None:
     assert list((empty.data_root / "onggi/blobs/sha256").glob("*.kept"))
     empty.run("rmi", "web:v1", f"{target}/kept:v1")
     assert not list((empty.data_root / "onggi/blobs/sha256").iterdir())
+
+
+def test_platforms(full: Onggi, target: str) -> None:
+    full.run("tag", "web:v1", f"{target}/d/web:v1")
+    lines = full.output("push", "--all-platforms", f"{target}/d/web:v1").splitlines()
+    assert re.fullmatch(r"linux/amd64: digest: sha256:[0-9a-f]{64} size: \d+", lines[-2])
+    assert re.fullmatch(r"v1: digest: sha256:[0-9a-f]{64} size: \d+", lines[-1])
+    done = full.run(
+        "push", "--platform", "linux/amd64", "--platform", "linux/s390x", f"{target}/d/web:v1", check=False
+    )
+    assert done.returncode == 1
+    assert "its platform (linux/amd64) does not match the specified platform (linux/s390x)" in done.stderr
+    assert "onggi pull --platform linux/s390x" in done.stderr
+    done = full.run("push", "--all-platforms", "--platform", "linux/amd64", f"{target}/d/web:v1", check=False)
+    assert "--platform can't be used with --all-platforms" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -131,6 +132,30 @@ def test_where_dockerd_has_pushed_we_push_the_same_manifest(
     ] or [line.replace("third", "other") for line in again] == mounted
     shown = ours.output("images", "--digests", "--format", "{{.Digest}}", f"{registry.host}/third")
     assert set(shown.split()) == set(digests.split())
+
+
+def test_an_index_of_ours_is_read_by_everybody(
+    tmp_path: Path, dockerd: Daemon, onggi: Onggi, registry: Registry, skopeo: Tool
+) -> None:
+    name, platforms = f"{registry.host}/many:1", ("linux/arm64", "linux/arm/v7", "linux/amd64")
+    ids = {}
+    for platform in platforms:
+        onggi.run("pull", "-q", "--platform", platform, "many")
+        ids[platform] = onggi.output("image", "inspect", "--format", "{{.Id}}", "many").strip()
+    onggi.run("tag", "many", name)
+    told = onggi.output("push", "--all-platforms", name).splitlines()
+    digest = told[-1].split()[2]
+    assert [line.split(": ")[0] for line in told if " size: " in line] == [*sorted(platforms), "1"]
+    assert f"{registry.host}/many@{digest}" in onggi.output("image", "inspect", name)
+    skopeo.run("copy", "--all", "--src-tls-verify=false", f"docker://{name}", f"oci:{tmp_path / 'copy'}:1")
+    for platform in platforms:
+        dockerd.run("pull", "-q", "--platform", platform, name)
+        (seen,) = json.loads(dockerd.output("image", "inspect", name))
+        assert seen["Id"] == ids[platform]
+        dockerd.run("rmi", name)
+        overrides = ["--override-arch", seen["Architecture"], "--override-variant", seen.get("Variant", "")]
+        config = skopeo.output(*overrides, "inspect", "--config", "--raw", f"oci:{tmp_path / 'copy'}:1")
+        assert f"sha256:{hashlib.sha256(config.encode()).hexdigest()}" == ids[platform]
 
 
 def test_transcripts_and_errors_are_equal(

@@ -25,17 +25,9 @@ from onggi.registry.upload import Retries
 from onggi.transfer.push import DigestPush, NothingToPush, OtherPlatform
 from tests.peers.images import Layout, member, tar
 from tests.peers.line import Line
-from tests.peers.registries import Registry, start_registry
+from tests.peers.registries import Registry
 
 LARGE = random.Random(5).randbytes(2_500_000)
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory) -> Iterator[Registry]:
-    directory = tmp_path_factory.mktemp("registry")
-    started = start_registry(directory, directory / "storage")
-    yield started
-    started.process.stop()
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +51,6 @@ def engine(tmp_path: Path, source: str) -> Iterator[Engine]:
     )
     with Engine(config) as opened:
         yield opened
-
-
-@pytest.fixture
-def target(registry: Registry, request: pytest.FixtureRequest) -> str:
-    """A repository of the test's own."""
-    name = request.node.name.replace("[", "-").rstrip("]").lower()
-    return f"{registry.host}/{name}:1"
 
 
 def stored(name: str) -> dict[str, object]:
@@ -204,7 +189,7 @@ def test_a_line_that_breaks(engine: Engine, registry: Registry, seed: int) -> No
         retries=Retries(backoff_s=0.01),
     )
     core, reference = engine._core, Reference.parse(name)
-    options = options_of(core, None, None, None, None)
+    options = options_of(core)
     try:
         (pushed,) = push(core, client, reference, options, lambda event: None, CancelToken(30))
     finally:

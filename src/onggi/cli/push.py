@@ -67,7 +67,8 @@ def _push(session: Session, reference: Reference, draw: ProgressSink) -> list[Pu
     options = {
         "compression": session.flag("compression") or None,
         "oci": session.flag("oci") if session.given("oci") else None,
-        "platform": session.flag("platform") or None,
+        "platform": session.flag("platform"),
+        "all_platforms": session.flag("all-platforms"),
         "max_concurrent_uploads": session.flag("max-concurrent-uploads") or None,
     }
 

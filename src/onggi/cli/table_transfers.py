@@ -55,6 +55,7 @@ def _push() -> Command:
         arity=ONE,
         completes="image",
         flags=(
+            Flag("all-platforms", "bool", "Push an index of all platforms of the name that are here"),
             Flag("all-tags", "bool", "Push all tags of an image to the repository", short="a"),
             Flag(
                 "compression",
@@ -71,7 +72,11 @@ def _push() -> Command:
             json_flag("The same as --progress json"),
             Flag("max-concurrent-uploads", "int", "Layers to upload at once (default 5)"),
             Flag("oci", "bool", "Write an OCI manifest; with =false one of Docker's (default as it came)"),
-            Flag("platform", "string", "Push only if the image is for this platform"),
+            Flag(
+                "platform",
+                "list",
+                "Push the image for this platform (e.g. linux/amd64); given several times, an index of them",
+            ),
             progress_flag("json"),
             quiet("Suppress verbose output"),
         ),

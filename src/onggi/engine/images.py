@@ -320,7 +320,8 @@ class Images:
         *,
         compression: str | None = None,
         oci: bool | None = None,
-        platform: str | None = None,
+        platform: str | Sequence[str] | None = None,
+        all_platforms: bool = False,
         progress: ProgressSink = discard,
         cancel: CancelToken | None = None,
         timeout_s: float | None = None,
@@ -329,11 +330,13 @@ class Images:
         """Push one tag; without a tag that is ``latest``.
 
         ``compression`` is ``gzip``, ``zstd`` or ``none``; None takes layers as they are known,
-        and gzip for the others. ``oci`` forces the form of the manifest. Raises NothingToPush,
-        DigestPush, LayerChanged, and the registry's errors.
+        and gzip for the others. ``oci`` forces the form of the manifest. ``platform``: the
+        image for it that is here under the name; several, or ``all_platforms``: an index of
+        them. Raises NothingToPush, DigestPush, OtherPlatform, LayerChanged, and the registry's
+        errors.
         """
         parsed = Reference.parse(reference, self._core.config.compat).tagged()
-        how = compression, oci, platform, max_concurrent_uploads
+        how = compression, oci, platform, all_platforms, max_concurrent_uploads
         (pushed,) = self._push(parsed, how, progress, cancel or CancelToken(timeout_s))
         return pushed
 
@@ -343,7 +346,8 @@ class Images:
         *,
         compression: str | None = None,
         oci: bool | None = None,
-        platform: str | None = None,
+        platform: str | Sequence[str] | None = None,
+        all_platforms: bool = False,
         progress: ProgressSink = discard,
         cancel: CancelToken | None = None,
         timeout_s: float | None = None,
@@ -353,13 +357,13 @@ class Images:
         parsed = Reference.parse(name, self._core.config.compat)
         if not parsed.is_name_only:
             raise InvalidArgument("tag can't be used with --all-tags/-a")
-        how = compression, oci, platform, max_concurrent_uploads
+        how = compression, oci, platform, all_platforms, max_concurrent_uploads
         return self._push(parsed, how, progress, cancel or CancelToken(timeout_s))
 
     def _push(
         self,
         reference: Reference,
-        how: tuple[str | None, bool | None, str | None, int | None],
+        how: tuple[str | None, bool | None, str | Sequence[str] | None, bool, int | None],
         progress: ProgressSink,
         cancel: CancelToken,
     ) -> PushedList:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from onggi.cancel import CancelToken
 from onggi.engine.core import Core
+from onggi.errors import InvalidArgument
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
 from onggi.progress import ProgressSink
@@ -15,13 +18,22 @@ __all__ = ["options_of", "push"]
 
 
 def options_of(
-    core: Core, compression: str | None, oci: bool | None, platform: str | None, uploads: int | None
+    core: Core,
+    compression: str | None = None,
+    oci: bool | None = None,
+    platform: str | Sequence[str] | None = None,
+    all_platforms: bool = False,
+    uploads: int | None = None,
 ) -> PushOptions:
     """What a caller asked for, over the configuration. Raises InvalidArgument, InvalidPlatform."""
+    platforms = [platform] if isinstance(platform, str) else platform or ()
+    if platforms and all_platforms:
+        raise InvalidArgument("--platform can't be used with --all-platforms", hint="leave one of them out")
     return PushOptions(
         compression=None if compression is None else parse_compression(compression),
         oci=oci,
-        platform=Platform.parse(platform) if platform else None,
+        platforms=tuple(map(Platform.parse, platforms)),
+        all_platforms=all_platforms,
         max_concurrent_uploads=uploads or core.config.max_concurrent_uploads,
     )
 
@@ -44,7 +56,7 @@ def push(
     )
     with core.writing():
         pushed = pusher.push(reference, options, progress, cancel)
-        for image_id in {each.image_id for each in pushed}:
+        for image_id in {item.image_id for each in pushed for item in (each, *each.members)}:
             core.used(image_id)
         core.emit("push", reference.familiar, {"name": reference.familiar_name})
     return pushed

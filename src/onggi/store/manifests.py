@@ -2,7 +2,8 @@
 
 ::
 
-    onggi/manifests/<image id hex>/<manifest digest hex>    the raw bytes
+    onggi/manifests/<image id hex>/<digest hex>    the raw bytes of a manifest, or of an index
+                                                   that leads to one of the image's manifests
 
 Docker has no file for them. With them a push can send the very document that was pulled, so
 that its digest stays. A cache: nothing is flushed, what does not hash to its name counts as
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from onggi.errors import OnggiError
 from onggi.oci.digest import Digest, ImageID
-from onggi.oci.manifest import Manifest, parse_manifest
+from onggi.oci.manifest import Index, Manifest, parse_manifest
 from onggi.store.atomic import make_directory, read_optional, remove_tree
 
 __all__ = ["ManifestDB"]
@@ -29,24 +30,27 @@ class ManifestDB:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def add(self, image_id: ImageID, manifest: Manifest) -> None:
-        """Keep a manifest of an image; a known one becomes the newest."""
+    def add(self, image_id: ImageID, document: Manifest | Index) -> None:
+        """Keep a manifest of an image, or an index above it; a known one becomes the newest."""
         directory = self._directory / image_id.hex
         make_directory(self._directory, 0o700)
         make_directory(directory, 0o700)
-        path = directory / manifest.digest.hex
-        if read_optional(path) == manifest.raw:
+        path = directory / document.digest.hex
+        if read_optional(path) == document.raw:
             os.utime(path)
             return
-        staged = directory / f".tmp-{manifest.digest.hex}-{os.getpid()}"
-        staged.write_bytes(manifest.raw)
+        staged = directory / f".tmp-{document.digest.hex}-{os.getpid()}"
+        staged.write_bytes(document.raw)
         os.rename(staged, path)
 
     def of(self, image_id: ImageID) -> list[Manifest]:
         """The manifests of an image, newest first."""
-        found = [(entry.stat().st_mtime_ns, Path(entry.path)) for entry in self._entries(image_id)]
-        manifests = (_read(path, image_id) for _, path in sorted(found, reverse=True))
-        return [manifest for manifest in manifests if manifest is not None]
+        documents = self._documents(image_id)
+        return [each for each in documents if isinstance(each, Manifest) and _is_of(each, image_id)]
+
+    def indexes_of(self, image_id: ImageID) -> list[Index]:
+        """The indexes that the image came by, newest first."""
+        return [each for each in self._documents(image_id) if isinstance(each, Index)]
 
     def image_ids(self) -> list[ImageID]:
         """Every image that has some, sorted."""
@@ -65,6 +69,13 @@ class ManifestDB:
         """Forget an image's manifests."""
         remove_tree(self._directory / image_id.hex)
 
+    def _documents(self, image_id: ImageID) -> Iterator[Manifest | Index]:
+        found = [(entry.stat().st_mtime_ns, Path(entry.path)) for entry in self._entries(image_id)]
+        for _, path in sorted(found, reverse=True):
+            document = _read(path)
+            if document is not None:
+                yield document
+
     def _entries(self, image_id: ImageID) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(self._directory / image_id.hex) as entries:
@@ -73,12 +84,15 @@ class ManifestDB:
             return []
 
 
-def _read(path: Path, image_id: ImageID) -> Manifest | None:
+def _read(path: Path) -> Manifest | Index | None:
     raw = read_optional(path)
     if raw is None or Digest.of(raw).hex != path.name:
         return None
     try:
-        document = parse_manifest(raw)
+        return parse_manifest(raw)
     except OnggiError:
         return None
-    return document if isinstance(document, Manifest) and document.config.digest.hex == image_id.hex else None
+
+
+def _is_of(manifest: Manifest, image_id: ImageID) -> bool:
+    return manifest.config.digest.hex == image_id.hex

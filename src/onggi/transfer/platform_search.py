@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from onggi.cancel import CancelToken
@@ -28,13 +28,17 @@ class ManifestSource(Protocol):
 
 @dataclass(slots=True)
 class PlatformSearch:
-    """The way from an index to the manifest of a platform (docker-engine §2.6)."""
+    """The way from an index to the manifest of a platform (docker-engine §2.6).
+
+    ``indexes`` are those that the way led through, innermost first.
+    """
 
     source: ManifestSource
     wanted: Platform | None
     compat: str
     cancel: CancelToken
     fetched: int = 0
+    indexes: list[Index] = field(default_factory=list)
 
     def manifest(self, document: Manifest | Index, depth: int = 0) -> Manifest:
         """``document`` itself, or the best below it. Raises NoMatchingPlatform, ConfigMismatch.
@@ -49,9 +53,12 @@ class PlatformSearch:
         missing: NoMatchingPlatform | None = None
         for descriptor in self._candidates(document):
             try:
-                return self.manifest(self._fetch(descriptor), depth + 1)
+                found = self.manifest(self._fetch(descriptor), depth + 1)
             except NoMatchingPlatform as error:
                 missing = missing or error
+                continue
+            self.indexes.append(document)
+            return found
         assert missing is not None
         raise missing
 

@@ -22,7 +22,7 @@ from onggi.layers.store import LayerStore
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest, ImageID
 from onggi.oci.image_config import ImageConfig
-from onggi.oci.manifest import Manifest, parse_manifest
+from onggi.oci.manifest import Index, Manifest, parse_manifest
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
 from onggi.progress import LayerStatus, ProgressSink
@@ -78,11 +78,15 @@ class PullOptions:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What a reference means for a platform. ``digest`` is that of the top document (index or manifest)."""
+    """What a reference means for a platform. ``digest`` is that of the top document (index or manifest).
+
+    ``indexes`` lead to the manifest, innermost first.
+    """
 
     reference: Reference
     digest: Digest
     manifest: Manifest
+    indexes: tuple[Index, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,8 @@ class Puller:
         """Follow indexes down to the manifest of the wanted platform."""
         document = parse_manifest(raw, media_type)
         search = PlatformSearch(repository, options.platform, self.config.compat, cancel)
-        return Selected(reference, document.digest, search.manifest(document))
+        manifest = search.manifest(document)
+        return Selected(reference, document.digest, manifest, tuple(search.indexes))
 
     # --- the image ------------------------------------------------------------------------
 
@@ -157,15 +162,20 @@ class Puller:
         image_id = ImageID.parse(selected.manifest.config.digest)
         leases.enter_context(self.locks.acquire(f"image-{image_id.hex}", exclusive=False, cancel=cancel))
         if self._is_whole(image_id) and not (options.keep_blobs and self._lacks_blobs(selected.manifest)):
-            self.manifests.add(image_id, selected.manifest)
+            self._keep_documents(image_id, selected)
             return image_id
         config = self.fetch_config(repository, selected.manifest, cancel)
         wanted = self._want(selected.manifest, config, options, reporter, cancel, leases)
         self.transfer(lambda digest: repository, wanted, options, reporter, cancel)
         self._remember(repository, [layer for layer in wanted if layer.need is Need.NOTHING])
-        self.manifests.add(image_id, selected.manifest)
+        self._keep_documents(image_id, selected)
         self.images.add(config)
         return image_id
+
+    def _keep_documents(self, image_id: ImageID, selected: Selected) -> None:
+        for index in selected.indexes:
+            self.manifests.add(image_id, index)
+        self.manifests.add(image_id, selected.manifest)
 
     def _lacks_blobs(self, manifest: Manifest) -> bool:
         return not all(self.blobs.is_kept(layer.digest) for layer in manifest.layers)

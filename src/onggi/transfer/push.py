@@ -9,15 +9,16 @@ For each layer, top first, the cheapest way that works::
 
 Then the config, then the manifest. Where every layer is the blob that a kept manifest of the
 image lists, that very manifest goes, and its digest stays; else one is written as dockerd
-writes it. Nothing in the store changes but what is remembered: where blobs are, the name
-with the new digest, the manifest.
+writes it. Of several platforms each goes so, under its digest, and the index (push_index) under
+the tag. Nothing in the store changes but what is remembered: where blobs are, the name with the
+new digest, the manifest.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onggi.archive.compression import Compression
 from onggi.cancel import CancelToken
@@ -26,8 +27,7 @@ from onggi.oci import media_types
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest, ImageID
 from onggi.oci.image_config import ImageConfig
-from onggi.oci.manifest import Manifest, parse_manifest
-from onggi.oci.platform import Platform
+from onggi.oci.manifest import Index, Manifest, parse_manifest
 from onggi.oci.reference import Reference
 from onggi.progress import ProgressSink
 from onggi.registry.client import RegistryClient
@@ -35,8 +35,9 @@ from onggi.registry.destination import Destination
 from onggi.store.imagedb import ImageDB
 from onggi.store.manifests import ManifestDB
 from onggi.store.proof import identity_key
-from onggi.store.tags import TagStore
+from onggi.store.tags import DigestTaken, TagStore
 from onggi.transfer.contents import SmallBlob
+from onggi.transfer.push_index import HeldPlatforms, Member, OtherPlatform, compose_index, platform_of
 from onggi.transfer.push_layers import LayerPush, PushOptions, Stores, compression_of
 from onggi.transfer.reporter import Reporter
 
@@ -64,26 +65,19 @@ class DigestPush(InvalidArgument):
         super().__init__("cannot push a digest reference", hint="name the image by a tag")
 
 
-class OtherPlatform(InvalidArgument):
-    """The image is not for the platform asked for."""
-
-    def __init__(self, reference: str, is_for: Platform, wanted: Platform) -> None:
-        super().__init__(
-            f"image with reference {reference} was found but its platform ({is_for}) "
-            f"does not match the specified platform ({wanted})",
-            hint=f"pull it for that platform: onggi pull --platform {wanted} {reference}",
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """One tag at its registry. ``digest`` and ``size_bytes`` are the manifest's."""
+    """One tag at its registry. ``digest`` and ``size_bytes`` are those of the manifest, or of the index.
+
+    ``members`` are the manifests of an index, each with its own digest for a reference.
+    """
 
     reference: Reference
     image_id: ImageID
     digest: Digest
     size_bytes: int
     media_type: str
+    members: tuple[Pushed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +102,18 @@ class Pusher:
             raise DigestPush
         reporter = Reporter(sink)
         reporter.message(f"The push refers to repository [{reference.name}]")
-        images = self._images(reference)
-        for tagged, image_id in images:
-            if options.platform is not None:
-                self._check_platform(tagged, image_id, options.platform)
+        chosen = [
+            (tagged, image_id, self._choose(tagged, image_id, options))
+            for tagged, image_id in self._images(reference)
+        ]
         destination = self.client.destination(reference)
         destination.connect(cancel)
+        job = _Job(self, destination, options, reporter, cancel)
         return [
-            self._push_tag(tagged, image_id, destination, options, reporter, cancel)
-            for tagged, image_id in images
+            job.push_index(tagged, image_id, members)
+            if options.as_index
+            else job.push_image(tagged, members[0])
+            for tagged, image_id, members in chosen
         ]
 
     def _images(self, reference: Reference) -> list[tuple[Reference, ImageID]]:
@@ -133,67 +130,105 @@ class Pusher:
             raise NothingToPush(f"tag does not exist: {reference.familiar}")
         return found
 
-    def _check_platform(self, reference: Reference, image_id: ImageID, wanted: Platform) -> None:
-        config = self.images.get(image_id)
-        is_for = Platform(config.os or "linux", config.architecture, config.variant)
-        if is_for.normalised() != wanted.normalised():
-            raise OtherPlatform(reference.familiar, is_for, wanted)
+    def _choose(self, reference: Reference, image_id: ImageID, options: PushOptions) -> list[Member]:
+        if options.all_platforms:
+            return self.platforms.members(reference, image_id)
+        if options.platforms:
+            return self.platforms.choose(reference, image_id, options.platforms)
+        return [Member(platform_of(self.images.get(image_id)), image_id)]
 
-    def _push_tag(
-        self,
-        reference: Reference,
-        image_id: ImageID,
-        destination: Destination,
-        options: PushOptions,
-        reporter: Reporter,
-        cancel: CancelToken,
-    ) -> Pushed:
-        with self.stores.locks.acquire(f"image-{image_id.hex}", exclusive=False, cancel=cancel):
-            config = self.images.get(image_id)
-            known = next(iter(self.manifests.of(image_id)), None)
-            types = {layer.digest: layer.media_type for each in self.manifests.all() for layer in each.layers}
-            job = LayerPush(
-                self.stores,
-                reference,
-                config,
-                known,
-                types,
-                destination,
-                options,
-                reporter,
-                self._key(reference),
-            )
-            manifest = _manifest(config, job.send_layers(cancel), known, options)
-            self._send_config(config, destination, cancel)
-            return self._put(reference, image_id, manifest, destination, reporter, cancel)
+    @property
+    def platforms(self) -> HeldPlatforms:
+        """What is here of each name."""
+        return HeldPlatforms(self.images, self.tags, self.manifests)
 
-    def _send_config(self, config: ImageConfig, destination: Destination, cancel: CancelToken) -> None:
-        blob = SmallBlob(config.raw)
-        if destination.known_size(blob.digest, cancel) is None:
-            destination.upload(blob, cancel)
 
-    def _put(
-        self,
-        reference: Reference,
-        image_id: ImageID,
-        manifest: Manifest,
-        destination: Destination,
-        reporter: Reporter,
-        cancel: CancelToken,
-    ) -> Pushed:
-        """Put the manifest, and remember it."""
-        tag = reference.tag or "latest"
-        destination.put_manifest(tag, manifest.raw, manifest.media_type, cancel)
-        size = len(manifest.raw)
-        reporter.message(f"{tag}: digest: {manifest.digest} size: {size}")
-        self.manifests.add(image_id, manifest)
-        with self.tags.transaction("push", manifest.digest) as names:
-            names.set(reference.without_tag().with_digest(manifest.digest), image_id)
-        return Pushed(reference, image_id, manifest.digest, size, manifest.media_type)
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One push on its way to one repository."""
+
+    pusher: Pusher
+    destination: Destination
+    options: PushOptions
+    reporter: Reporter
+    cancel: CancelToken
+
+    def push_image(self, reference: Reference, member: Member, *, listed: bool = False) -> Pushed:
+        """Layers, config and manifest of one image; ``listed``: under its digest, for an index."""
+        pusher = self.pusher
+        lock = f"image-{member.image_id.hex}"
+        with pusher.stores.locks.acquire(lock, exclusive=False, cancel=self.cancel):
+            config = pusher.images.get(member.image_id)
+            known = member.manifest or next(iter(pusher.manifests.of(member.image_id)), None)
+            layers = self._layers(reference, config, known).send_layers(self.cancel)
+            manifest = _manifest(config, layers, known, self.options)
+            self._send_config(config)
+            if listed:
+                reference = reference.without_tag().with_digest(manifest.digest)
+            pushed = self._put(reference, member.image_id, manifest, str(member.platform) if listed else "")
+            pusher.manifests.add(member.image_id, manifest)
+        return pushed
+
+    def _layers(self, reference: Reference, config: ImageConfig, known: Manifest | None) -> LayerPush:
+        pusher = self.pusher
+        kept = pusher.manifests.all()
+        return LayerPush(
+            pusher.stores,
+            reference,
+            config,
+            known,
+            {layer.digest: layer.media_type for each in kept for layer in each.layers},
+            self.destination,
+            self.options,
+            self.reporter,
+            self._key(reference),
+        )
 
     def _key(self, reference: Reference) -> str:
-        shown = self.client.credentials(reference.domain)
+        shown = self.pusher.client.credentials(reference.domain)
         return identity_key(shown.username, shown.password, shown.identity_token, shown.registry_token)
+
+    def _send_config(self, config: ImageConfig) -> None:
+        blob = SmallBlob(config.raw)
+        if self.destination.known_size(blob.digest, self.cancel) is None:
+            self.destination.upload(blob, self.cancel)
+
+    def push_index(self, reference: Reference, image_id: ImageID, members: Sequence[Member]) -> Pushed:
+        """Every member, then the index: the kept one where it lists just these manifests."""
+        pushed = tuple(self.push_image(reference, member, listed=True) for member in members)
+        *inner, index = self._indexes(image_id, members, pushed)
+        for document in inner:
+            self.destination.put_manifest(document.digest, document.raw, document.media_type, self.cancel)
+        whole = self._put(reference, image_id, index)
+        return replace(whole, members=pushed)
+
+    def _indexes(
+        self, image_id: ImageID, members: Sequence[Member], pushed: Sequence[Pushed]
+    ) -> tuple[Index, ...]:
+        way, oci = self.pusher.platforms.way(image_id), self.options.oci
+        if way and way.leaves.keys() == {each.digest for each in pushed} and way.fits(oci):
+            return way.indexes
+        entries = [
+            Descriptor(each.media_type, each.digest, each.size_bytes, member.platform)
+            for member, each in zip(members, pushed, strict=True)
+        ]
+        return (compose_index(entries, oci=bool(oci)),)
+
+    def _put(
+        self, reference: Reference, image_id: ImageID, document: Manifest | Index, shown: str = ""
+    ) -> Pushed:
+        """Put a document under the tag or digest of ``reference``, and remember the name."""
+        name = reference.digest or reference.tag or "latest"
+        self.destination.put_manifest(name, document.raw, document.media_type, self.cancel)
+        size = len(document.raw)
+        self.reporter.message(f"{shown or name}: digest: {document.digest} size: {size}")
+        with self.pusher.tags.transaction("push", document.digest) as names:
+            try:
+                names.set(reference.without_tag().with_digest(document.digest), image_id)
+            except DigestTaken:
+                # An index, here for another platform already: its digest stays where it is, as in a pull.
+                pass
+        return Pushed(reference, image_id, document.digest, size, document.media_type)
 
 
 # --- the manifest -----------------------------------------------------------------------------

@@ -40,13 +40,20 @@ class PushOptions:
     """What one push may differ in.
 
     ``compression`` None: blobs as they are known, else gzip. ``oci`` None: the form that the
-    image came in, else Docker's, and OCI's where zstd makes it necessary.
+    image came in, else Docker's, and OCI's where zstd makes it necessary. ``platforms`` empty:
+    the tag's own image; one: the image for it; several, or ``all_platforms``: an index of them.
     """
 
     compression: Compression | None = None
     oci: bool | None = None
-    platform: Platform | None = None
+    platforms: tuple[Platform, ...] = ()
+    all_platforms: bool = False
     max_concurrent_uploads: int = 5
+
+    @property
+    def as_index(self) -> bool:
+        """True when an index is to be pushed."""
+        return self.all_platforms or len(self.platforms) > 1
 
 
 @dataclass(frozen=True, slots=True)
