@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.archive.tar_blocks import END, member
-
 from onggi.archive.tar import TarReader
 from onggi.archive.tarsplit import TarSplitWriter, gzip_writer
 from onggi.drivers.check import check
 from onggi.oci.digest import DiffID
 from onggi.tree.apply import apply_layer
+from tests.archive.tar_blocks import END, member
 
 
 def unpacked(directory: Path, data: bytes) -> dict[str, object]:

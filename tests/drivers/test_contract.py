@@ -9,19 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from onggi.drivers.erofs import Erofs
 from onggi.drivers.overlay2 import Overlay2
 from onggi.drivers.workers import Workers
 from onggi.errors import DataLoss
 from onggi.layers.staging import UnpackFailed
 from onggi.layers.store import LayerStore, ReadyLayer, TooDeep
-from onggi.layers.tar_stream import LayerChanged, layer_tar
+from onggi.layers.tar_stream import LayerChanged, layer_tar, layer_tar_size
 from onggi.linux.mount import unmount
 from onggi.oci.digest import DiffID, chain_id
 from onggi.oci.image_config import ImageConfig
 from onggi.store.imagedb import ImageDB
 from onggi.store.layout import Layout
 
-DRIVERS = {"overlay2": lambda layout: Overlay2(layout.driver_home)}
+DRIVERS = {
+    "overlay2": lambda layout: Overlay2(layout.driver_home),
+    "erofs": lambda layout: Erofs(layout.driver_home),
+}
 
 
 class Rig:
@@ -143,15 +147,15 @@ def test_several_layers_in_one_commit(rig):
     assert os.listdir(rig.layout.staging) == []
 
 
-def test_125_layers_mount_and_the_126th_is_refused(rig):
-    ready, parent = [], None
-    for depth in range(1, 126):
+def test_as_many_layers_as_it_promises_mount_and_one_more_is_refused(rig):
+    ready, parent, most = [], None, rig.driver.max_depth
+    for depth in range(1, most + 1):
         ready.append(rig.unpack(tar_of({f"f{depth}": b"x"}), parent, depth))
         parent = ready[-1].chain_id
     records = rig.store.commit(ready)
-    assert len(mounted(rig, records[-1])) == 125
+    assert len(mounted(rig, records[-1])) == most
     with pytest.raises(TooDeep, match="max depth exceeded"):
-        rig.store.stage(chain_id(parent, DiffID.of(b"")), 126)
+        rig.store.stage(chain_id(parent, DiffID.of(b"")), most + 1)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +238,15 @@ def test_recover_leaves_live_work_alone(rig):
     rig.store.commit([ready])
 
 
-@pytest.mark.parametrize("harm", ["directory", "link", "symlink", "lower"])
+HARMS = {
+    "overlay2": ["directory", "link", "symlink", "lower"],
+    "erofs": ["directory", "layer.tar", "layer.erofs", "parent", "no parent"],
+}
+
+
+@pytest.mark.parametrize(
+    "rig, harm", [(name, harm) for name, harms in HARMS.items() for harm in harms], indirect=["rig"]
+)
 def test_damaged_layer_is_remade_under_its_children(rig, harm):
     """The layer gets its old names back, so that what stands on it stays sound."""
     ground = rig.add({"g": b"0"})
@@ -247,6 +259,8 @@ def test_damaged_layer_is_remade_under_its_children(rig, harm):
         shutil.rmtree(directory)
     elif harm == "symlink":
         os.unlink(rig.layout.driver_home / "l" / (directory / "link").read_text())
+    elif harm in ("layer.tar", "no parent"):
+        os.unlink(directory / harm.removeprefix("no "))
     else:
         (directory / harm).write_text("")
     assert rig.store.damage(base) != ""
@@ -264,10 +278,48 @@ def test_a_layer_gives_its_tar_back(rig):
     assert b"".join(layer_tar(rig.store, record.chain_id)) == data
 
 
+def test_its_members_and_its_size_without_its_contents(rig):
+    data = tar_of({"etc": None, "etc/hosts": b"127.0.0.1\n" * 9000, "empty": b""}) + bytes(70_000)
+    record = rig.store.commit([rig.unpack(data)])[0]
+    split = rig.store.db.path(record.chain_id) / "tar-split.json.gz"
+    members = list(rig.driver.members(record.cache_id, split))
+    assert [(each.name, each.size) for each in members] == [
+        (b"etc/", 0),
+        (b"etc/hosts", 90_000),
+        (b"empty", 0),
+    ]
+    assert layer_tar_size(rig.store, record.chain_id) == len(data)
+
+
+def test_a_second_try_begins_anew(rig):
+    """A blob that is started over has its layer unpacked again, into the same staging directory."""
+    ready = rig.unpack(tar_of({"a": b"1"}))
+    ready.staged.empty()
+    fd = os.open(ready.staged.base / "blob", os.O_RDONLY)
+    unpacking = ready.staged.unpack(rig.workers, fd, lambda consumed: None)
+    os.close(fd)
+    unpacking.end(os.stat(ready.staged.base / "blob").st_size)
+    assert unpacking.result() == ready.unpacked
+    unpacking.close()
+    assert mounted(rig, rig.store.commit([ready])[0]) == {"a": b"1"}
+
+
+def change(rig, record, content: bytes | None) -> None:
+    """Change, lengthen or delete ``etc/hosts`` where the driver keeps it."""
+    tar = rig.driver.path(record.cache_id) / "layer.tar"
+    if not tar.exists():
+        hosts = rig.driver.diff_path(record.cache_id) / "etc/hosts"
+        hosts.unlink() if content is None else hosts.write_bytes(content)
+    elif content is None:
+        os.truncate(tar, 600)
+    else:
+        data = tar.read_bytes()
+        tar.write_bytes(data.replace(b"127.0.0.1\n", content))
+
+
 @pytest.mark.parametrize("content", [b"127.0.0.2\n", b"longer than before\n", None])
 def test_a_changed_file_is_told(rig, content):
     record = rig.store.commit([rig.unpack(tar_of({"etc": None, "etc/hosts": b"127.0.0.1\n"}))])[0]
-    hosts = rig.driver.diff_path(record.cache_id) / "etc/hosts"
-    hosts.unlink() if content is None else hosts.write_bytes(content)
+    change(rig, record, content)
     with pytest.raises(LayerChanged, match="could not verify layer data"):
         list(layer_tar(rig.store, record.chain_id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 
 import pytest
 
@@ -12,7 +13,7 @@ from onggi.tree.compare import compare_tree
 from onggi.tree.errors import InvalidLayer
 from onggi.tree.expected import ExpectedTree
 from onggi.tree.size import tree_size
-from tests.archive.tar_blocks import END, directory, link, member, symlink
+from tests.archive.tar_blocks import END, directory, link, member, pax, symlink, xattr
 from tests.tree.cases import CASES
 from tests.tree.trees import unpack
 
@@ -52,6 +53,41 @@ def test_every_case_both_ways(root, name):
     root_fd = os.open(root, os.O_RDONLY)
     assert applied.size_bytes == tree_size(root_fd)
     os.close(root_fd)
+
+
+def refusal(apply, *arguments):
+    """The kind and the words of what an archive is refused for."""
+    try:
+        apply(*arguments)
+    except OnggiError as error:
+        return type(error).__name__, error.message
+    return None
+
+
+ACL = struct.pack("<I" + "HHI" * 3, 2, *(1, 7, 2**32 - 1, 4, 5, 2**32 - 1, 0x20, 5, 2**32 - 1))
+ALSO_REFUSED = {
+    "long name": pax({b"path": b"n" * 300}) + directory(b"d"),
+    "long name of a link": pax({b"path": b"n" * 256}) + symlink(b"s", b"t"),
+    "long name implied": pax({b"path": b"a/" + b"n" * 256 + b"/f"}) + member(b"f"),
+    "long target": pax({b"linkpath": b"t" * 4096}) + symlink(b"s", b""),
+    "whiteout of a long name": pax({b"path": b".wh." + b"n" * 256}) + member(b"f"),
+    "hard link below a file": member(b"f") + link(b"h", b"f/x"),
+    "hard link over a directory": directory(b"d/") + member(b"d/f") + link(b"d", b"d/f"),
+    "through what it replaces": directory(b"d/") + symlink(b"d/up", b"..") + member(b"d/up/d"),
+    "default ACL of a file": xattr(b"system.posix_acl_default", ACL) + member(b"f"),
+    "attribute without a name": xattr(b"user.", b"1") + member(b"f"),
+    "many links": b"".join(symlink(b"l%d" % n, b"l%d" % (n + 1)) for n in range(41))
+    + directory(b"l41/")
+    + member(b"l0/f"),
+    "forty links": b"".join(symlink(b"l%d" % n, b"l%d" % (n + 1)) for n in range(40))
+    + directory(b"l40/")
+    + member(b"l0/f"),
+}
+
+
+@pytest.mark.parametrize("data", [*CASES.values(), *ALSO_REFUSED.values()], ids=[*CASES, *ALSO_REFUSED])
+def test_refused_in_the_same_words(root, data):
+    assert refusal(expected_tree, data) == refusal(unpack, root, data)
 
 
 @pytest.mark.parametrize(

@@ -188,15 +188,17 @@ class _Line:
     def _images(self) -> list[str]:
         """Names out of ``repositories.json`` alone: no image is opened, so it is quick."""
         from onggi.config import Config
+        from onggi.drivers.choice import choose
         from onggi.errors import OnggiError
-        from onggi.store.dataroot import open_layout
+        from onggi.store.layout import Layout
         from onggi.store.locks import LockDirectory
         from onggi.store.tags import TagStore
 
         given = {name.replace("-", "_"): self._settings.get(name) for name in ("config-file", "data-root")}
         try:
             config = Config.load(given)
-            layout = open_layout(config.data_root, config.storage_driver, ("overlay2",))
+            driver = choose(config.data_root, config.storage_driver).name
+            layout = Layout(config.data_root, driver)
             names = TagStore(layout.repositories, LockDirectory(layout.locks)).snapshot().items()
             return sorted(reference.familiar for reference, _ in names if reference.digest is None)
         except (OnggiError, OSError):

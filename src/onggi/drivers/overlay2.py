@@ -120,6 +120,10 @@ class Overlay2:
             ("Native Overlay Diff", "true" if not _redirect_dir() else "false"),
         ]
 
+    def lacks(self) -> list[tuple[str, str]]:
+        """Who can keep layers can mount them."""
+        return []
+
     # --- making ---------------------------------------------------------------------------
 
     def stage(

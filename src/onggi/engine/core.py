@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from time import time_ns
 
 from onggi.config import Config
-from onggi.drivers.overlay2 import Overlay2
+from onggi.drivers.choice import choose, open_driver
 from onggi.engine.containers import known_containers
 from onggi.errors import OnggiError
 from onggi.layers.store import LayerStore
 from onggi.oci.digest import ImageID
 from onggi.record import record
 from onggi.store.atomic import translate_os_error
-from onggi.store.dataroot import claim, create_engine_id, open_layout
+from onggi.store.dataroot import claim, create_engine_id
 from onggi.store.distribution import DistributionDB
 from onggi.store.imagedb import ImageDB
 from onggi.store.intents import RemovalIntents
@@ -39,16 +39,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Core"]
 
-SUPPORTED_DRIVERS = (Overlay2.name,)
-
 
 @record
 class Core:
-    """The rooms below the engine, joined for one data root."""
+    """The rooms below the engine, joined for one data root. ``driver_reason``: why it has that driver."""
 
     config: Config
     layout: Layout
     driver: StorageDriver
+    driver_reason: str
     locks: LockDirectory
     images: ImageDB
     tags: TagStore
@@ -60,14 +59,16 @@ class Core:
     @classmethod
     def open(cls, config: Config) -> Core:
         """Join the rooms. Raises DriverMismatch, InvalidArgument (driver), ReadOnlyRoot."""
-        layout = open_layout(config.data_root, config.storage_driver, SUPPORTED_DRIVERS)
-        driver = Overlay2(layout.driver_home)
+        choice = choose(config.data_root, config.storage_driver)
+        layout = Layout(config.data_root, choice.name)
+        driver = open_driver(layout)
         locks = LockDirectory(layout.locks)
         images = ImageDB(layout.imagedb)
         return cls(
             config=config,
             layout=layout,
             driver=driver,
+            driver_reason=choice.reason,
             locks=locks,
             images=images,
             tags=TagStore(layout.repositories, locks, layout.tag_journal),

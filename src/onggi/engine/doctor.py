@@ -44,11 +44,13 @@ def examine(core: Core) -> list[Finding]:
 def _host(core: Core) -> Iterator[Finding]:
     try:
         core.driver.check_host()
-        yield Finding(OK, "storage driver", f"{core.driver.name} works here")
+        yield Finding(OK, "storage driver", f"{core.driver.name} works here ({core.driver_reason})")
     except OnggiError as error:
         yield Finding(FAIL, "storage driver", error.message, error.hint)
     for name, value in core.driver.status():
         yield Finding(OK, name.lower(), value)
+    for lack, way_out in core.driver.lacks():
+        yield Finding(WARN, "storage driver", lack, way_out)
 
 
 def _libraries(core: Core) -> Iterator[Finding]:

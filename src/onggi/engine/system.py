@@ -124,7 +124,7 @@ class System:
             "ContainersStopped": len(containers) - running,
             "Images": len(core.images.ids()),
             "Driver": core.driver.name,
-            "DriverStatus": [list(pair) for pair in core.driver.status()],
+            "DriverStatus": self._driver_status(),
             "SystemTime": format_ns(time.time_ns()),
             "Debug": config.debug,
             "KernelVersion": platform.release(),
@@ -148,6 +148,13 @@ class System:
             "Warnings": None,
         }
         return SystemInfo({name: value for name, value in fields.items() if value not in (None, "")})
+
+    def _driver_status(self) -> list[list[str]]:
+        """Docker's pairs for Docker's driver, the reason for the choice with our own."""
+        pairs = [list(pair) for pair in self._core.driver.status()]
+        return (
+            pairs if self._core.driver.name == "overlay2" else [*pairs, ["Chosen", self._core.driver_reason]]
+        )
 
     def _registry_config(self) -> dict[str, Any]:
         config = self._core.config

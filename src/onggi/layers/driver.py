@@ -43,6 +43,9 @@ class StorageDriver(Protocol):
     def status(self) -> list[tuple[str, str]]:
         """``DriverStatus`` of ``docker info``."""
 
+    def lacks(self) -> list[tuple[str, str]]:
+        """What the driver cannot do here, each with the way out; keeping layers is told by ``check_host``."""
+
     def stage(
         self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool, committed: bool
     ) -> StagedDirectory:

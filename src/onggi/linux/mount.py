@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     Layer = Name | int
 
-__all__ = ["MAX_LOWERS", "MountError", "bind_mount", "overlay_mount", "unmount"]
+__all__ = ["MAX_LOWERS", "MountError", "bind_mount", "overlay_detached", "overlay_mount", "unmount"]
 
 MAX_LOWERS = 500
 """Directories of one overlay: the kernel's OVL_MAX_STACK."""
@@ -120,6 +120,21 @@ def overlay_mount(
         _mount_by_steps(target, lowers, layers, options)
     except _NoLowerdirPlus:
         _mount_at_once(target, lowers, layers, options)
+
+
+def overlay_detached(lowers: Sequence[int]) -> int:
+    """A read-only overlay of directories given by descriptors, attached nowhere; the caller closes it.
+
+    Raises MountError, also where the kernel takes no descriptors.
+    """
+    config = fsopen("overlay")
+    try:
+        for lower in lowers:
+            fsconfig_fd(config, "lowerdir+", lower)
+        fsconfig_create(config)
+        return fsmount(config, MOUNT_ATTR_RDONLY)
+    finally:
+        os.close(config)
 
 
 def _mount_by_steps(

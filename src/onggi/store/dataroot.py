@@ -74,7 +74,7 @@ def open_layout(root: Path, wanted: str, supported: tuple[str, ...]) -> Layout:
             hint=f"supported here: {', '.join(supported)}",
         )
     present = populated_drivers(root)
-    driver = wanted or next((name for name in present if name in supported), supported[0])
+    driver = wanted or next((name for name in supported if name in present), supported[0])
     if present and driver not in present:
         raise DriverMismatch(root, present[0], driver)
     return Layout(root, driver)

@@ -43,7 +43,7 @@ from onggi.archive.tar import (
     SYMLINK,
 )
 from onggi.archive.tar_format import clamp_path, clean_path
-from onggi.tree.create import attempt, create_directory, create_file, create_node, create_symlink
+from onggi.tree.create import create_directory, create_file, create_node, create_symlink, refusal
 from onggi.tree.directories import Directories, Directory
 from onggi.tree.errors import InvalidLayer, LayerTooLarge, errno_text, failure, printable
 from onggi.tree.metadata import clamped_times, kernel_id, set_mode, set_owner, set_xattrs, set_xattrs_at
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from onggi.archive.tar import Member, TarReader
-    from onggi.errors import OnggiError
 
     _Create = Callable[[int, bytes, Member], int]
     _Finish = Callable[[int, Directory, bytes, bytes, Member, bool], None]
@@ -192,7 +191,7 @@ class _Applier:
         except FileExistsError:
             self._meet_existing(parent_path, name, path, member)
         except OSError as error:
-            raise _refusal(error, member, path) from None
+            raise refusal(error, member, path) from None
         else:
             finish(fd, parent, name, path, member, True)
 
@@ -208,7 +207,7 @@ class _Applier:
     def _make_parent(self, parent_path: bytes, path: bytes, member: Member, error: OSError) -> Directory:
         """The parent that could not be opened: make it, if it is missing and not a link to nothing."""
         if error.errno != errno.ENOENT or self._directories.is_dangling(parent_path):
-            raise _refusal(error, member, path) from None
+            raise refusal(error, member, path) from None
         try:
             return self._directories.make_all(parent_path)
         except OSError as reason:
@@ -226,7 +225,7 @@ class _Applier:
             parent = self._directories.get(parent_path)
             fd = -1 if kept else create(parent.fd, name, member)
         except OSError as error:
-            raise _refusal(error, member, path) from None
+            raise refusal(error, member, path) from None
         finish(fd, parent, name, path, member, not kept)
 
     def _is_directory(self, parent_path: bytes, name: bytes) -> bool:
@@ -263,7 +262,9 @@ class _Applier:
         """Remove an implied directory that bears the marker's own name, as for any other member."""
         try:
             is_directory = self._is_directory(parent_path, name)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+                raise
             return False
         if not (is_directory and member.type == DIRECTORY):
             self._remove(parent_path, name)
@@ -413,14 +414,6 @@ class _Applier:
     def _warn(self, text: str) -> None:
         if len(self._warnings) < WARNINGS_KEPT:
             self._warnings.append(text)
-
-
-def _refusal(error: OSError, member: Member, path: bytes) -> OnggiError:
-    """Why a member could not be made. EPERM for a hard link: its target is a directory."""
-    what = attempt(member, path)
-    if member.type == LINK and error.errno == errno.EPERM:
-        return InvalidLayer(f"{what}: {errno_text(errno.EPERM)}", path=path)
-    return failure(error, what, path)
 
 
 def _has_default_acl(fd: int) -> bool:

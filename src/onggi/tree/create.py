@@ -6,18 +6,20 @@ descriptor of what it made, which the caller closes, or -1 where nothing is open
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
 
 from onggi.archive.tar import DEVICE_BLOCK, DEVICE_CHARACTER, DIRECTORY, FIFO, LINK, SYMLINK
 from onggi.archive.tar_format import clamp_path
-from onggi.tree.errors import printable, shortened
+from onggi.tree.errors import InvalidLayer, errno_text, failure, printable, shortened
 
 if TYPE_CHECKING:
     from onggi.archive.tar import Member
+    from onggi.errors import OnggiError
 
-__all__ = ["attempt", "create_directory", "create_file", "create_node", "create_symlink"]
+__all__ = ["create_directory", "create_file", "create_node", "create_symlink", "refusal"]
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODE_TYPES = {DEVICE_CHARACTER: stat.S_IFCHR, DEVICE_BLOCK: stat.S_IFBLK, FIFO: stat.S_IFIFO}
@@ -48,7 +50,15 @@ def create_node(parent_fd: int, name: bytes, member: Member) -> int:
     return -1
 
 
-def attempt(member: Member, path: bytes) -> str:
+def refusal(error: OSError, member: Member, path: bytes) -> OnggiError:
+    """Why a member could not be made. EPERM for a hard link: its target is a directory."""
+    what = _attempt(member, path)
+    if member.type == LINK and error.errno == errno.EPERM:
+        return InvalidLayer(f"{what}: {errno_text(errno.EPERM)}", path=path)
+    return failure(error, what, path)
+
+
+def _attempt(member: Member, path: bytes) -> str:
     """What was tried, in Docker's words (those of Go's ``os`` package)."""
     verb = _VERBS.get(member.type, "open")
     if member.type == SYMLINK:

@@ -7,8 +7,9 @@
 
 The rules are those of apply.py, on nodes instead of inodes: clamped names, parents that lead
 through links, implied directories, replacement, whiteouts as devices 0:0, hard links that
-share a node and give it their owner and mode, times of directories at the very end. A rule
-that changes there changes here; the tests apply every case both ways.
+share a node and give it their owner and mode, times of directories at the very end; and what
+is refused there is refused here, in the same words. A rule that changes there changes here;
+the tests apply every case both ways.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ from onggi.archive.tar import (
     SYMLINK,
 )
 from onggi.archive.tar_format import clamp_path, clean_path
+from onggi.tree import acl
+from onggi.tree.apply import PATH_MAX
+from onggi.tree.create import refusal
 from onggi.tree.directories import IMPLIED_MODE
-from onggi.tree.errors import InvalidLayer, errno_text, printable
+from onggi.tree.errors import InvalidLayer, errno_text, failure, printable, shortened
+from onggi.tree.kept_attributes import kept_value
 from onggi.tree.metadata import clamped_times, kernel_id
 from onggi.tree.whiteout import OPAQUE_MARKER, PREFIX, belongs_to_overlay
 
@@ -51,13 +56,16 @@ _FILE_TYPES = {
 }
 # The kernel follows so many links in one path.
 _LINKS_FOLLOWED = 40
+# Bytes of a name on every Linux file system, and of a link's target.
+_NAME_MAX = 255
+_TARGET_MAX = 4095
 
 
 class Node:
     """One inode. ``type`` is that of ``st_mode``; ``mtime_ns`` is None where the archive says nothing.
 
-    ``xattrs`` are those of the archive, overlayfs's own left out; ``opaque`` stands for
-    ``trusted.overlay.opaque``. ``member`` is the verbatim name of the member whose content
+    ``xattrs`` are those of the archive that Linux keeps, overlayfs's own left out; ``opaque``
+    stands for ``trusted.overlay.opaque``. ``member`` is the verbatim name of the member whose content
     the node has, ``links`` the number of its names and ``first``
     the path it was made under.
     """
@@ -127,6 +135,7 @@ class ExpectedTree:
         self.has_default_acl = False
         self._directories: dict[bytes, Node] = {b"": self.root}
         self._times: list[tuple[bytes, int]] = []
+        self._with_acl: list[Node] = []
 
     def add(self, member: Member, position: int = 0) -> None:
         """Apply one member, whose content begins at ``position`` of the archive.
@@ -140,25 +149,37 @@ class ExpectedTree:
         if not name:
             self._add_root(member)
             return
-        parent = self._parent(parent_path, path)
+        if len(path) >= PATH_MAX:
+            raise InvalidLayer(f"lstat {printable(path)}: file name too long", path=path)
+        parent = self._directories.get(parent_path) or self._parent(parent_path, path, member)
         if name[:4] == PREFIX:
-            self._add_whiteout(parent, name, member)
+            self._add_whiteout(parent, parent_path, name, path, member)
         elif member.type == LINK:
-            self._add_link(parent, name, path, member)
+            self._add_link(parent, parent_path, name, path, member)
         else:
-            self._add_node(parent, name, path, member).position = position
+            self._add_node(parent, parent_path, name, path, member).position = position
 
     def finish(self) -> None:
-        """The times of directories, which every name made in them has changed."""
+        """What comes last: ACLs that follow the mode, and times of directories, which every name changed.
+
+        Raises InvalidLayer where something else took a directory's place and leads nowhere.
+        """
+        for node in self._with_acl:
+            if node.xattrs is not None and acl.ACCESS in node.xattrs:
+                node.xattrs[acl.ACCESS] = acl.with_mode(node.xattrs[acl.ACCESS], node.mode)
         for path, mtime_ns in self._times:
-            parent_path, _, name = path.rpartition(b"/")
-            node = self._directory(parent_path)
-            if node is not None and name:
-                node = _children(node).get(name)
-            if node is not None and node.type == stat.S_IFLNK:
-                node = self._directory(path)
-            if node is not None:
-                node.mtime_ns = mtime_ns
+            self._timed(path).mtime_ns = mtime_ns
+
+    def _timed(self, path: bytes) -> Node:
+        parent_path, _, name = path.rpartition(b"/")
+        found = self._resolve(parent_path)
+        if name and isinstance(found, Node):
+            found = _children(found).get(name) or errno.ENOENT
+            if isinstance(found, Node) and found.type == stat.S_IFLNK:
+                found = self._resolve(path)
+        if isinstance(found, int):
+            raise failure(_error(found), f"chtimes {printable(path)}", path)
+        return found
 
     def sizes(self) -> tuple[int, int]:
         """The layer's size by Docker's two rules: what lies on disk, and what the headers say."""
@@ -183,11 +204,22 @@ class ExpectedTree:
 
     # --- directories ----------------------------------------------------------------------
 
-    def _parent(self, path: bytes, member_path: bytes) -> Node:
-        return self._directories.get(path) or self._directory(path) or self._make_all(path, member_path)
+    def _parent(self, path: bytes, member_path: bytes, member: Member) -> Node:
+        found = self._resolve(path)
+        if isinstance(found, Node):
+            return found
+        if found != errno.ENOENT or self._is_dangling(path):
+            raise refusal(_error(found), member, member_path)
+        return self._make_all(path, member_path)
 
-    def _directory(self, path: bytes) -> Node | None:
-        """The directory at a path, links followed inside the root; None where there is none."""
+    def _is_dangling(self, path: bytes) -> bool:
+        parent_path, _, name = path.rpartition(b"/")
+        parent = self._resolve(parent_path)
+        node = _children(parent).get(name) if isinstance(parent, Node) else None
+        return node is not None and node.type == stat.S_IFLNK
+
+    def _resolve(self, path: bytes) -> Node | int:
+        """The directory at a path, links followed inside the root, or the errno of opening it."""
         known = self._directories.get(path)
         if known is not None:
             return known
@@ -204,16 +236,16 @@ class ExpectedTree:
                 continue
             node = _children(stack[-1]).get(name)
             if node is None:
-                return None
+                return errno.ENOENT if len(name) <= _NAME_MAX else errno.ENAMETOOLONG
             if node.type == stat.S_IFLNK:
                 followed += 1
                 if followed > _LINKS_FOLLOWED:
-                    return None
+                    return errno.ELOOP
                 if node.target.startswith(b"/"):
                     stack = [self.root]
                 pending += node.target.split(b"/")[::-1]
             elif node.children is None:
-                return None
+                return errno.ENOTDIR
             else:
                 stack.append(node)
         self._directories[path] = stack[-1]
@@ -224,11 +256,13 @@ class ExpectedTree:
         parent = self.root
         for name in path.split(b"/"):
             reached = reached + b"/" + name if reached else name
-            known = self._directory(reached)
-            if known is None:
+            known = self._resolve(reached)
+            if isinstance(known, int):
                 children = _children(parent)
                 if name in children:
-                    raise _impossible("mkdir", errno.ENOTDIR, member_path)
+                    known = errno.EEXIST
+                if known != errno.ENOENT:
+                    raise failure(_error(known), f"mkdir {printable(reached)}", member_path)
                 known = children[name] = Node(stat.S_IFDIR, parent, IMPLIED_MODE | parent.mode & stat.S_ISGID)
                 known.gid = 0
             parent = known
@@ -241,10 +275,12 @@ class ExpectedTree:
             if member.size and member.sparse is None:
                 self.shadowed.append(member.name)
             return
+        if member.type != DIRECTORY:
+            raise InvalidLayer(f"unlinkat /: {errno_text(errno.EBUSY)}")
         self._times.append((b"", clamped_times(member)[1]))
-        self._set(self.root, member)
+        self._set(self.root, b"", member)
 
-    def _add_node(self, parent: Node, name: bytes, path: bytes, member: Member) -> Node:
+    def _add_node(self, parent: Node, parent_path: bytes, name: bytes, path: bytes, member: Member) -> Node:
         type = _FILE_TYPES.get(member.type)
         if type is None:
             raise InvalidLayer(f"unhandled tar header type {member.type}", path=path)
@@ -253,10 +289,14 @@ class ExpectedTree:
         if type == stat.S_IFDIR:
             self._times.append((path, clamped_times(member)[1]))
             if old is not None and old.children is not None:
-                self._set(old, member)
+                self._set(old, path, member)
                 return old
+        elif type == stat.S_IFLNK and not 0 < len(member.linkname) <= _TARGET_MAX:
+            raise refusal(_error(errno.ENAMETOOLONG if member.linkname else errno.ENOENT), member, path)
         if old is not None:
-            self._remove(children, name)
+            children = _children(self._replace(parent, parent_path, name, path, member))
+        elif len(name) > _NAME_MAX:
+            raise refusal(_error(errno.ENAMETOOLONG), member, path)
         node = children[name] = Node(type, parent, 0)
         node.first = path
         node.size = member.size
@@ -269,52 +309,104 @@ class ExpectedTree:
             node.size = len(member.linkname)
         elif type in (stat.S_IFCHR, stat.S_IFBLK):
             node.device = os.makedev(member.devmajor & 0xFFF, member.devminor & 0xFFFFF)
-        self._set(node, member)
+        self._set(node, path, member)
         if type != stat.S_IFDIR:
             node.mtime_ns = clamped_times(member)[1]
         return node
 
-    def _add_link(self, parent: Node, name: bytes, path: bytes, member: Member) -> None:
+    def _add_link(self, parent: Node, parent_path: bytes, name: bytes, path: bytes, member: Member) -> None:
         children = _children(parent)
+        node = self._link_target(path, member)
         if name in children:
-            self._remove(children, name)
-        target_parent, _, target = clamp_path(member.linkname).rpartition(b"/")
-        directory = self._directory(target_parent)
-        node = None if directory is None else _children(directory).get(target)
-        if node is None or node.children is not None:
-            raise _impossible("link", errno.ENOENT, path)
+            children = _children(self._replace(parent, parent_path, name, path, member))
+            node = self._link_target(path, member)
+        if node.children is not None:
+            raise refusal(_error(errno.EPERM), member, path)
+        if len(name) > _NAME_MAX:
+            raise refusal(_error(errno.ENAMETOOLONG), member, path)
         children[name] = node
         node.links += 1
         if node.xattrs and node.type == stat.S_IFREG:
             # A chown takes capabilities away, even one to the same owner.
             node.xattrs = {key: value for key, value in node.xattrs.items() if key != b"security.capability"}
-        self._set(node, member)
+        self._set(node, path, member)
         if node.type != stat.S_IFLNK:
             node.mtime_ns = clamped_times(member)[1]
 
-    def _add_whiteout(self, parent: Node, name: bytes, member: Member) -> None:
+    def _link_target(self, path: bytes, member: Member) -> Node:
+        parent_path, _, name = clamp_path(member.linkname).rpartition(b"/")
+        found = self._resolve(parent_path)
+        if name and isinstance(found, Node):
+            missing = errno.ENOENT if len(name) <= _NAME_MAX else errno.ENAMETOOLONG
+            found = _children(found).get(name) or missing
+        if isinstance(found, int):
+            raise refusal(_error(found), member, path)
+        return found
+
+    def _add_whiteout(
+        self, parent: Node, parent_path: bytes, name: bytes, path: bytes, member: Member
+    ) -> None:
         if member.size and member.sparse is None:
             self.shadowed.append(member.name)
         children = _children(parent)
         standing = children.get(name)
         if standing is not None and not (standing.children is not None and member.type == DIRECTORY):
-            self._remove(children, name)
+            parent = self._replace(parent, parent_path, name, path, member)
+            children = _children(parent)
         if name == OPAQUE_MARKER:
             parent.opaque = True
             return
+        gone = name[len(PREFIX) :]
+        if gone in (b"", b".", b"..") or gone in children:
+            place = clamp_path(parent_path + b"/" + gone)
+            raise failure(_error(errno.EEXIST), f'failed to mknod("{printable(place)}", S_IFCHR, 0)', place)
+        if len(gone) > _NAME_MAX:
+            what = f'failed to mknod("{printable(clamp_path(parent_path + b"/" + gone))}", S_IFCHR, 0)'
+            raise failure(_error(errno.ENAMETOOLONG), what, path)
         node = Node(stat.S_IFCHR, parent, 0)
         _set_owner(node, member)
-        children[name[len(PREFIX) :]] = node
+        children[gone] = node
 
-    def _set(self, node: Node, member: Member) -> None:
+    def _replace(self, parent: Node, parent_path: bytes, name: bytes, path: bytes, member: Member) -> Node:
+        """Take a name away; gives the parent as its path leads to it then, perhaps elsewhere."""
+        self._remove(_children(parent), name)
+        found = self._resolve(parent_path)
+        if isinstance(found, int):
+            raise refusal(_error(found), member, path)
+        return found
+
+    def _set(self, node: Node, path: bytes, member: Member) -> None:
         """Owner, attributes and mode, in the order of apply.py."""
         _set_owner(node, member)
         if member.xattrs:
-            kept = {key: value for key, value in member.xattrs.items() if not belongs_to_overlay(key)}
-            self.has_default_acl |= b"system.posix_acl_default" in kept
-            node.xattrs = {**(node.xattrs or {}), **kept}
+            self._set_xattrs(node, path, member)
         if node.type != stat.S_IFLNK:
             node.mode = member.mode & 0o7777
+
+    def _set_xattrs(self, node: Node, path: bytes, member: Member) -> None:
+        found = dict(node.xattrs or {})
+        for name, value in member.xattrs.items():
+            if belongs_to_overlay(name):
+                continue
+            try:
+                kept = kept_value(node.type, name, value)
+            except OSError as error:
+                raise failure(error, f"lsetxattr {shortened(name)} {printable(path)}", path) from None
+            if kept is None:
+                continue
+            if name in (acl.ACCESS, acl.DEFAULT):
+                self._set_acl(node, name, kept, found)
+            else:
+                found[name] = kept
+        node.xattrs = found or None
+
+    def _set_acl(self, node: Node, name: bytes, kept: bytes, found: dict[bytes, bytes]) -> None:
+        if not kept:
+            found.pop(name, None)
+            return
+        found[name] = kept
+        self.has_default_acl |= name == acl.DEFAULT
+        self._with_acl.append(node)
 
     def _remove(self, children: dict[bytes, Node], name: bytes) -> None:
         """Take a name away with all below it."""
@@ -345,5 +437,5 @@ def _set_owner(node: Node, member: Member) -> None:
         node.gid = gid
 
 
-def _impossible(verb: str, number: int, path: bytes) -> InvalidLayer:
-    return InvalidLayer(f"{verb} {printable(path)}: {errno_text(number)}", path=path)
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))

@@ -1,0 +1,83 @@
+"""Which storage driver a data root gets, and why.
+
+A root that holds images keeps the driver they were stored with, whatever the host can do by now:
+images never disappear behind a switch; one that is empty by now keeps it unless told. A new root
+gets the driver that is asked for; ``auto`` asks for the best that a trial proves to work there;
+and without a word root gets overlay2, since a dockerd can take such a root over, everybody else
+erofs, which needs no privilege.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from onggi.record import record
+from onggi.store.dataroot import open_layout, populated_drivers
+from onggi.store.layout import Layout
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from onggi.drivers.erofs import Erofs
+    from onggi.drivers.overlay2 import Overlay2
+
+__all__ = ["AUTO", "DRIVERS", "Choice", "choose", "open_driver"]
+
+AUTO = "auto"
+DRIVERS = ("overlay2", "erofs")
+
+
+@record
+class Choice:
+    """A driver's name, and the reason in a few words."""
+
+    name: str
+    reason: str
+
+
+def choose(root: Path, wanted: str) -> Choice:
+    """The driver of a data root; ``wanted`` as configured. Makes nothing.
+
+    Raises InvalidArgument, DriverMismatch, ReadOnlyRoot.
+    """
+    if wanted and wanted != AUTO:
+        return Choice(open_layout(root, wanted, (*DRIVERS, AUTO)).driver, "as configured")
+    if populated_drivers(root):
+        return Choice(open_layout(root, "", DRIVERS).driver, f"{root} holds images of it")
+    made_for = [name for name in DRIVERS if (root / "image" / name).is_dir()]
+    if len(made_for) == 1:
+        return Choice(made_for[0], f"{root} was made for it")
+    if wanted == AUTO:
+        return _best(root)
+    if os.geteuid() == 0:
+        return Choice("overlay2", "a Docker daemon can take the data root over")
+    return Choice("erofs", "it needs no root")
+
+
+def _best(root: Path) -> Choice:
+    """erofs where its layers can be mounted, or where nothing can be; else overlay2."""
+    if os.geteuid() != 0:
+        return Choice("erofs", "it needs no root")
+    from onggi.drivers.erofs_probe import why_not_mountable
+
+    reason = why_not_mountable(_existing(root))
+    if reason:
+        return Choice("overlay2", f"erofs layers cannot be mounted here: {reason}")
+    return Choice("erofs", "its mounts work here, and nothing needs to be unpacked")
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def open_driver(layout: Layout) -> Overlay2 | Erofs:
+    """The driver that a layout is for."""
+    if layout.driver == "erofs":
+        from onggi.drivers.erofs import Erofs
+
+        return Erofs(layout.driver_home)
+    from onggi.drivers.overlay2 import Overlay2
+
+    return Overlay2(layout.driver_home)

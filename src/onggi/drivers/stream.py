@@ -1,0 +1,227 @@
+"""A worker's input: the growing blob as uncompressed, hashed pieces; and its walls.
+
+Three lanes run side by side: the engine receives the blob into a file and says how far it is; a
+thread here inflates and hashes (both release the GIL); the worker's own thread takes the pieces.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+
+from onggi.archive.compression import decompressed, load, sniff
+from onggi.drivers.packets import NUMBER
+from onggi.linux.process import drop_capabilities
+
+__all__ = ["CAPABILITIES", "Abandoned", "Flusher", "Follower", "Stream", "confine"]
+
+# Bytes read from the blob at once: large enough that inflate runs without the GIL, small
+# enough that a small layer starts early.
+_READ_BYTES = 256 * 1024
+# Pieces of at most 1 MiB that may wait between the inflating and the writing thread.
+_QUEUE_PIECES = 8
+# Bytes of tar between two flushes on the way: a fraction of a second of any disk.
+_FLUSH_BYTES = 32 * 1024 * 1024
+CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_MKNOD",
+    "CAP_SETFCAP",
+    "CAP_SYS_ADMIN",
+)
+"""What unpacking as root needs: owners, modes, devices, file capabilities, trusted.* attributes."""
+
+
+class Abandoned(Exception):
+    """The engine has closed the control socket."""
+
+
+def confine(root: int, capabilities: Iterable[str] = CAPABILITIES) -> None:
+    """Let this process see the layer's directory and nothing else, with the rights it needs.
+
+    The directory descriptors of ``tree`` already keep every member inside; this is the
+    second wall. No module may be imported behind it: the import path would be resolved in
+    a tree that a stranger wrote.
+    """
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+    sys.meta_path.clear()
+    os.umask(0)
+    if os.geteuid() == 0:
+        os.fchdir(root)
+        try:
+            os.chroot(".")
+        except PermissionError:
+            pass
+        drop_capabilities(capabilities)
+
+
+class Follower:
+    """Reads a blob that is still growing; iterates pieces of at most ``_READ_BYTES``.
+
+    It begins at ``start`` of its file; all positions are counted from there.
+    """
+
+    def __init__(self, control: socket.socket, blob: int, start: int = 0) -> None:
+        self._control = control
+        self._blob = blob
+        self._start = start
+        self._available = 0
+        self._complete = False
+        self._position = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            while self._position == self._available:
+                if self._complete:
+                    return
+                self._listen()
+            length = min(_READ_BYTES, self._available - self._position)
+            piece = os.pread(self._blob, length, self._start + self._position)
+            if not piece:
+                raise Abandoned
+            self._position += len(piece)
+            self._report()
+            yield piece
+
+    def _listen(self) -> None:
+        packet = self._control.recv(16)
+        if not packet:
+            raise Abandoned
+        letter, self._available = NUMBER.unpack(packet)
+        self._complete = letter == b"E"
+
+    def _report(self) -> None:
+        try:
+            self._control.send(NUMBER.pack(b"P", self._position), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass
+
+
+class Flusher:
+    """Lets the disk work while a layer is written, so that the flush at its end finds little left.
+
+    Nobody relies on these flushes; but an error that the kernel tells here it tells nobody
+    again, so it must not be lost. ``flush`` is called in a thread of its own.
+    """
+
+    def __init__(self, flush: Callable[[], None]) -> None:
+        self._flush = flush
+        self._next = _FLUSH_BYTES
+        self._wanted = threading.Event()
+        self._error: OSError | None = None
+        self._thread: threading.Thread | None = None
+
+    def note(self, position: int) -> None:
+        """So many bytes have been written."""
+        if position < self._next:
+            return
+        self._next = position + _FLUSH_BYTES
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+        self._wanted.set()
+
+    def _run(self) -> None:
+        while self._wanted.wait():
+            self._wanted.clear()
+            try:
+                self._flush()
+            except OSError as error:
+                self._error = error
+                return
+
+    def check(self) -> None:
+        """Raise what a flush ran into."""
+        if self._error is not None:
+            raise self._error
+
+
+class Stream:
+    """The uncompressed tar as pieces; inflated and hashed one thread ahead of the reader.
+
+    ``take`` is given every piece in that thread too, ``at_end`` called there behind the last one.
+    """
+
+    def __init__(
+        self,
+        source: Follower,
+        *,
+        take: Callable[[bytes], None] | None = None,
+        at_end: Callable[[], None] | None = None,
+    ) -> None:
+        self._take = take
+        self._at_end = at_end
+        self._late: BaseException | None = None
+        pieces = iter(source)
+        first = next(pieces, b"")
+        self.compression = sniff(first)
+        load(self.compression)
+        self._pieces = decompressed(_chain(first, pieces))
+        self._hash = sha256()
+        self._queue: deque[bytes | BaseException | None] = deque()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._inflate, daemon=True)
+        self._thread.start()
+
+    def _inflate(self) -> None:
+        end: BaseException | None = None
+        try:
+            for piece in self._pieces:
+                self._hash.update(piece)
+                if self._take is not None:
+                    self._take(piece)
+                self._put(piece)
+        except BaseException as error:
+            end = error
+        self._put(end)
+        if end is None and self._at_end is not None:
+            try:
+                self._at_end()
+            except BaseException as error:
+                self._late = error
+
+    def _put(self, item: bytes | BaseException | None) -> None:
+        with self._changed:
+            while len(self._queue) >= _QUEUE_PIECES:
+                self._changed.wait()
+            self._queue.append(item)
+            self._changed.notify()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            with self._changed:
+                while not self._queue:
+                    self._changed.wait()
+                item = self._queue.popleft()
+                self._changed.notify()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                return
+            yield item
+
+    def finish(self) -> None:
+        """Wait for the inflating thread; call after the last piece. Raises what ``at_end`` raised."""
+        self._thread.join()
+        if self._late is not None:
+            raise self._late
+
+    @property
+    def diff_id(self) -> str:
+        """sha256 of every byte of the stream; whole only after :meth:`finish`."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    if first:
+        yield first
+    yield from rest
