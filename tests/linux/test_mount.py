@@ -1,12 +1,21 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from onggi.errors import InvalidArgument
 from onggi.linux import mount as mount_module
 from onggi.linux.filesystem import is_mountpoint
-from onggi.linux.mount import MAX_LOWERS, MountError, bind_mount, overlay_mount, unmount
+from onggi.linux.mount import (
+    MAX_LOWERS,
+    MountError,
+    bind_mount,
+    overlay_mount,
+    overlay_writable,
+    unmount,
+)
+from onggi.linux.mount_calls import move_mount
 
 
 @pytest.fixture
@@ -216,3 +225,38 @@ def test_without_rights(tmp_path, target):
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("count", [1, 3, 200])
+@pytest.mark.parametrize("kernel", ["lowerdir+", "mount(2)"])
+def test_a_detached_overlay_is_a_writable_directory_that_nobody_sees(tmp_path, count, kernel, monkeypatch):
+    if kernel == "mount(2)":
+
+        def refuse(*arguments):
+            raise mount_module._NoLowerdirPlus
+
+        monkeypatch.setattr(mount_module, "_detached", refuse)
+    upper, work = tmp_path / "upper", tmp_path / "work"
+    upper.mkdir()
+    work.mkdir()
+    before = Path("/proc/self/mounts").read_text()
+    root = overlay_writable(make_layers(tmp_path, count), upper, work)
+    try:
+        listed = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=root)
+        assert len(os.listdir(listed)) == count + 1
+        os.close(listed)
+        os.close(os.open("made", os.O_CREAT | os.O_WRONLY, dir_fd=root))
+        assert Path("/proc/self/mounts").read_text() == before
+    finally:
+        os.close(root)
+    assert (upper / "made").exists()
+
+
+def test_a_detached_overlay_is_attached_later(tmp_path, target):
+    upper, work = tmp_path / "upper", tmp_path / "work"
+    upper.mkdir()
+    work.mkdir()
+    root = overlay_writable(make_layers(tmp_path, 2), upper, work)
+    move_mount(root, target)
+    os.close(root)
+    assert_stack(target, 2)

@@ -24,7 +24,9 @@ from onggi.linux.mount_calls import (
     FSCONFIG_STRING_MAX,
     MOUNT_ATTR_RDONLY,
     MS_BIND,
+    MS_PRIVATE,
     MS_RDONLY,
+    MS_REC,
     MS_REMOUNT,
     MountError,
     fsconfig_create,
@@ -47,12 +49,21 @@ if TYPE_CHECKING:
 
     Layer = Name | int
 
-__all__ = ["MAX_LOWERS", "MountError", "bind_mount", "overlay_detached", "overlay_mount", "unmount"]
+__all__ = [
+    "MAX_LOWERS",
+    "MountError",
+    "bind_mount",
+    "overlay_detached",
+    "overlay_mount",
+    "overlay_writable",
+    "unmount",
+]
 
 MAX_LOWERS = 500
 """Directories of one overlay: the kernel's OVL_MAX_STACK."""
 
 _CLONE_FS = 0x200
+_CLONE_NEWNS = 0x20000
 _SPECIAL = b",:\\"
 
 
@@ -137,9 +148,59 @@ def overlay_detached(lowers: Sequence[int]) -> int:
         os.close(config)
 
 
+def overlay_writable(
+    lowers: Sequence[Layer], upper: Layer, work: Layer, *, options: Sequence[str] = ()
+) -> int:
+    """A writable overlay as a descriptor (O_PATH) that is attached nowhere; the caller closes it.
+
+    It serves as a directory for ``openat`` and the like, and for ``move_mount``; closed, it is
+    gone, so a process that is killed leaves no mount. Arguments and errors as for
+    :func:`overlay_mount`.
+    """
+    layers: dict[str, Layer | None] = {"upperdir": upper, "workdir": work}
+    try:
+        return _detached(lowers, layers, options)
+    except _NoLowerdirPlus:
+        return _in_namespace_of_its_own(lowers, layers, options)
+
+
+def _in_namespace_of_its_own(
+    lowers: Sequence[Layer], layers: dict[str, Layer | None], options: Sequence[str]
+) -> int:
+    """mount(2) needs a place: one that only a short-lived thread can see, where a copy is taken off it."""
+    made: list[int] = []
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.unshare(ctypes.c_int(_CLONE_NEWNS)) < 0:
+                raise MountError("unshare the mount namespace", ctypes.get_errno())
+            mount("none", "/", "", MS_REC | MS_PRIVATE)
+            _mount_at_once("/proc", lowers, layers, options)
+            made.append(open_tree("/proc"))
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name="overlay-mount")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return made[0]
+
+
 def _mount_by_steps(
     target: Name, lowers: Sequence[Layer], layers: dict[str, Layer | None], options: Sequence[str]
 ) -> None:
+    mounted = _detached(lowers, layers, options)
+    try:
+        move_mount(mounted, target)
+    finally:
+        os.close(mounted)
+
+
+def _detached(lowers: Sequence[Layer], layers: dict[str, Layer | None], options: Sequence[str]) -> int:
     with ExitStack() as stack:
         try:
             config = fsopen("overlay")
@@ -162,9 +223,7 @@ def _mount_by_steps(
         for option in options:
             _configure_option(config, option)
         fsconfig_create(config)
-        mounted = fsmount(config, MOUNT_ATTR_RDONLY if layers["upperdir"] is None else 0)
-        stack.callback(os.close, mounted)
-        move_mount(mounted, target)
+        return fsmount(config, MOUNT_ATTR_RDONLY if layers["upperdir"] is None else 0)
 
 
 def _configure_option(config: int, option: str) -> None:

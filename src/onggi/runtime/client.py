@@ -1,0 +1,192 @@
+"""Talking to a supervisor: requests, and the streams of attach and exec (supervisor/protocol.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from onggi import errors
+from onggi.errors import Conflict, DeadlineExceeded, OnggiError
+from onggi.runtime.oci_runtime import runtime_error
+from onggi.runtime.supervisor.protocol import CONTROL, FRAME, RESULT, VERSION
+
+__all__ = ["Attached", "NoSupervisor", "SupervisorClient", "running_directory"]
+
+_ANSWER_BYTES = 64 * 1024
+_TIMEOUT_S = 60.0
+
+
+def running_directory(exec_root: Path, id: str) -> Path:
+    """Where a running container's bundle, control socket and pid files are."""
+    return exec_root / "containers" / id
+
+
+class NoSupervisor(Conflict):
+    """Nobody answers for the container: it is not running, or its supervisor was killed."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"container {id[:12]} is not running")
+        self.id = id
+
+
+class Attached:
+    """The stream of an attach or exec; owns the socket.
+
+    Iterating gives ``(kind, bytes)`` until the process has ended; :attr:`result` is then what
+    the last frame said, or None when the supervisor died. Writing is standard input.
+    """
+
+    def __init__(self, connection: socket.socket, received: bytes = b"", pid: int = 0) -> None:
+        self._socket = connection
+        self._received = bytearray(received)
+        self.pid = pid
+        self.result: dict[str, Any] | None = None
+
+    def fileno(self) -> int:
+        """For who waits for many."""
+        return self._socket.fileno()
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        while True:
+            frame = self._frame()
+            if frame is None:
+                data = self._socket.recv(256 * 1024)
+                if not data:
+                    return
+                self._received += data
+            elif frame[0] == RESULT:
+                self.result = json.loads(frame[1])
+                return
+            else:
+                yield frame
+
+    def _frame(self) -> tuple[int, bytes] | None:
+        if len(self._received) < FRAME.size:
+            return None
+        kind, length = FRAME.unpack_from(self._received)
+        end = FRAME.size + length
+        if len(self._received) < end:
+            return None
+        payload = bytes(self._received[FRAME.size : end])
+        del self._received[:end]
+        return kind, payload
+
+    def write(self, data: bytes) -> None:
+        """Standard input; waits while the process does not read. Raises BrokenPipeError."""
+        self._socket.sendall(data)
+
+    def close_input(self) -> None:
+        """The end of standard input."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has ended
+
+    def close(self) -> None:
+        """Detach: the process goes on."""
+        self._socket.close()
+
+    def __enter__(self) -> Attached:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class SupervisorClient:
+    """One container's supervisor; every request is a connection of its own. Thread-safe."""
+
+    def __init__(self, exec_root: Path, id: str) -> None:
+        self._directory = running_directory(exec_root, id)
+        self._id = id
+
+    def request(self, op: str, *, timeout_s: float | None = _TIMEOUT_S, **fields: Any) -> dict[str, Any]:
+        """The answer. Raises NoSupervisor, DeadlineExceeded, and what the supervisor refuses with."""
+        with self._connect() as connection:
+            answer, _, _ = self._ask(connection, op, timeout_s, fields)
+            return answer
+
+    def attach(self, *, stdin: bool = False, stdout: bool = True, stderr: bool = True) -> Attached:
+        """Join the container's streams."""
+        return self._stream("attach", stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def exec(self, id: str, process: dict[str, Any], *, stdin: bool = False) -> Attached:
+        """Run a further process; raises the runtime's errors (ProgramNotFound, …)."""
+        return self._stream("exec", id=id, process=process, detach=False, stdin=stdin)
+
+    def rootfs(self) -> int:
+        """A descriptor (O_PATH) of the container's root; the caller closes it."""
+        with self._connect() as connection:
+            _, _, descriptors = self._ask(connection, "rootfs", _TIMEOUT_S, {})
+            return descriptors[0]
+
+    def _stream(self, op: str, **fields: Any) -> Attached:
+        connection = self._connect()
+        try:
+            answer, rest, _ = self._ask(connection, op, _TIMEOUT_S, fields)
+        except BaseException:
+            connection.close()
+            raise
+        connection.settimeout(None)
+        return Attached(connection, rest, int(answer.get("pid") or 0))
+
+    def _connect(self) -> socket.socket:
+        """By way of a descriptor of the directory: an address of AF_UNIX has 107 bytes."""
+        try:
+            fd = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise NoSupervisor(self._id) from error
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(f"/proc/self/fd/{fd}/{CONTROL}")
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            connection.close()
+            raise NoSupervisor(self._id) from error
+        finally:
+            os.close(fd)
+        return connection
+
+    def _ask(
+        self, connection: socket.socket, op: str, timeout_s: float | None, fields: dict[str, Any]
+    ) -> tuple[dict[str, Any], bytes, list[int]]:
+        connection.settimeout(timeout_s)
+        try:
+            connection.sendall(json.dumps({"version": VERSION, "op": op, **fields}).encode() + b"\n")
+            line, rest, descriptors = _receive_line(connection)
+        except TimeoutError as error:
+            late = f"{op} container {self._id[:12]}: no answer within {timeout_s:g} s"
+            raise DeadlineExceeded(late) from error
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise NoSupervisor(self._id) from error
+        if not line:
+            raise NoSupervisor(self._id)
+        answer = json.loads(line)
+        if not answer["ok"]:
+            raise self._refusal(op, answer["error"], answer["kind"])
+        return answer, rest, descriptors
+
+    def _refusal(self, op: str, text: str, kind: str) -> OnggiError:
+        action = f"{op} container {self._id[:12]}"
+        if kind == "FailedPrecondition":
+            return runtime_error(action, self._id, text)
+        make: Callable[[str], OnggiError] = getattr(errors, kind, errors.OnggiError)
+        return make(f"container {self._id[:12]} {text}" if kind == "Conflict" else f"{action}: {text}")
+
+
+def _receive_line(connection: socket.socket) -> tuple[bytes, bytes, list[int]]:
+    """The answer, what came after it, and descriptors; nothing when the other side is gone."""
+    received, descriptors = b"", []
+    while b"\n" not in received:
+        data, fds, _, _ = socket.recv_fds(connection, _ANSWER_BYTES, 4)
+        descriptors += fds
+        if not data:
+            return b"", b"", descriptors
+        received += data
+    line, _, rest = received.partition(b"\n")
+    for fd in descriptors:
+        os.set_inheritable(fd, False)
+    return line, rest, descriptors

@@ -1,0 +1,224 @@
+"""Where a supervisor begins: take the instructions, leave the caller, watch until the end.
+
+The first message on the given socket (``SOCK_SEQPACKET``) is the instructions, a JSON object,
+with descriptors: the lease ``supervisor-<id>``, the detached mount of the root, and the
+connection of whoever is attached from the start. The one message back is ``{"pid": …}`` or
+``{"error": …}``.
+
+instructions = {
+    version, id, directory,              the running container's own directory, emptied at the end
+    state_file, host_config_file, lock_file, claim_file, journal, event: { attributes },
+    runtime: [ program, global flags … ], environment: { name: value },
+    rootfs, private_mounts, shared_memory: { path, bytes } | null, memory_events,
+    log: { type, path, max_bytes, max_files, compress },
+    tty, open_stdin, stdin_once, shared_pids, auto_remove, cleanup: [ words ],
+    attach: { stdin, stdout, stderr } | null }
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import os
+import socket
+import sys
+
+from onggi.runtime.supervisor import kernel
+from onggi.runtime.supervisor.control import Control
+from onggi.runtime.supervisor.loop import Loop
+from onggi.runtime.supervisor.protocol import VERSION
+from onggi.runtime.supervisor.supervision import Supervision
+
+TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["MAX_INSTRUCTION_BYTES", "main"]
+
+MAX_INSTRUCTION_BYTES = 128 * 1024
+_MAX_DESCRIPTORS = 8
+# Less likely to be killed than what it watches, where that may be asked for.
+_OOM_SCORE = "-998"
+_CGROUPS = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+_CGROUP_NAME = "onggi"
+# Seconds to wait for clients that do not take what is left for them; the container is gone by then.
+_LINGER_S = 3600.0
+
+
+def main(fd: int) -> None:
+    """Serve the instructions that come on descriptor ``fd``."""
+    caller = socket.socket(fileno=fd)
+    data, descriptors, _, _ = socket.recv_fds(caller, MAX_INSTRUCTION_BYTES, _MAX_DESCRIPTORS)
+    if not data:
+        return
+    given = json.loads(data)
+    if given["version"] != VERSION:
+        _tell(caller, {"error": f"supervisor of version {VERSION}, instructions of {given['version']}"})
+        return
+    if os.fork():
+        # The caller waits for this process only: whoever lives on has no parent that must.
+        os._exit(0)
+    _leave_caller(given["directory"])
+    gc.freeze()
+    try:
+        supervisor = Supervisor(caller, given, descriptors)
+        supervisor.begin()
+    except Exception as error:
+        _tell(caller, {"error": f"{error}"})
+        raise
+    supervisor.run()
+
+
+def _leave_caller(directory: str) -> None:
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+    errors = os.open(
+        os.path.join(directory, "supervisor.log"),
+        os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC,
+        0o600,
+    )
+    os.dup2(errors, 2)
+    os.close(errors)
+    _write("/proc/self/oom_score_adj", _OOM_SCORE)
+    _leave_cgroup()
+    kernel.become_subreaper()
+
+
+def _leave_cgroup() -> None:
+    """A service or a login session that ends takes its cgroup along; the container must not go with it.
+
+    Only where systemd counts processes (its v1 hierarchy, or the unified one) does that matter.
+    """
+    for hierarchy in _CGROUPS:
+        if os.path.exists(f"{hierarchy}/cgroup.procs"):
+            group = f"{hierarchy}/{_CGROUP_NAME}"
+            try:
+                os.makedirs(group, exist_ok=True)
+            except OSError:
+                continue
+            _write(f"{group}/cgroup.procs", "0")
+
+
+def _write(path: str, text: str) -> None:
+    """Where that is allowed: these are courtesies of the kernel."""
+    try:
+        with open(path, "w") as file:
+            file.write(text)
+    except OSError:
+        return
+
+
+def _tell(caller: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        caller.send(json.dumps(message).encode())
+    except OSError:
+        pass  # it was killed meanwhile; the container goes on
+    caller.close()
+
+
+class Supervisor:
+    """Holds what must be held while the container runs, and lets go in order."""
+
+    def __init__(self, caller: socket.socket, given: dict[str, Any], descriptors: list[int]) -> None:
+        self._caller = caller
+        self._given = given
+        self._lease, self._root, *attached = descriptors
+        self._attached = attached
+        self._claim = _claim(given["claim_file"])
+        self._loop = Loop()
+        self._control: Control | None = None
+
+    def begin(self) -> None:
+        """Mounts, sockets, and the start of the container."""
+        self._mount()
+        supervision = Supervision(self._loop, self._given, self._told, self._finished)
+        self._control = Control(self._loop, supervision)
+        if self._attached:
+            wanted = self._given["attach"]
+            self._control.attach(socket.socket(fileno=self._attached[0]), **wanted)
+        supervision.start()
+
+    def run(self) -> None:
+        """Until the container has stopped for good and everybody has heard it."""
+        self._loop.run()
+
+    def _told(self, complaint: str) -> None:
+        control = self._control
+        assert control is not None
+        _tell(self._caller, {"error": complaint, "runtime": True} if complaint else {"started": True})
+
+    # --- mounts -----------------------------------------------------------------------------
+
+    def _mount(self) -> None:
+        given = self._given
+        if given["private_mounts"]:
+            kernel.enter_mount_namespace()
+        os.makedirs(given["rootfs"], 0o700, exist_ok=True)
+        kernel.attach_mount(self._root, given["rootfs"])
+        os.close(self._root)
+        memory = given["shared_memory"]
+        if memory is not None:
+            os.makedirs(memory["path"], 0o700, exist_ok=True)
+            options = f"mode=1777,size={memory['bytes']}"
+            kernel.mount("shm", memory["path"], "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
+
+    def _unmount(self) -> None:
+        """In a namespace of our own that is for who still looks in; else it is for the host."""
+        given = self._given
+        memory = given["shared_memory"]
+        for path in (given["rootfs"], *((memory["path"],) if memory is not None else ())):
+            try:
+                kernel.unmount(path)
+            except OSError:
+                continue
+        try:
+            os.rmdir(given["rootfs"])
+        except OSError:
+            pass
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def _finished(self) -> None:
+        control = self._control
+        if control is not None:
+            control.close()
+        self._unmount()
+        _empty(self._given["directory"])
+        os.close(self._claim)
+        os.close(self._lease)
+        if self._given["auto_remove"] and self._given["cleanup"]:
+            os.posix_spawn(self._given["cleanup"][0], self._given["cleanup"], self._given["environment"])
+        self._loop.after(_LINGER_S, self._loop.stop)
+        self._stop_when_idle()
+
+    def _stop_when_idle(self) -> None:
+        if self._control is None or not self._control.busy:
+            self._loop.stop()
+        else:
+            self._loop.after(0.05, self._stop_when_idle)
+
+
+_NOSUID, _NODEV, _NOEXEC = 2, 4, 8
+
+
+def _claim(path: str) -> int:
+    """The data root's lock, shared: no dockerd becomes its master while the container runs."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return fd
+
+
+def _empty(directory: str) -> None:
+    """Delete the running container's directory; it holds files and sockets only."""
+    try:
+        for name in os.listdir(directory):
+            os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,377 @@
+"""The life of one container: started, watched, stopped, started again, ended.
+
+::
+
+    start ─▶ running ⇄ paused
+               │ exit
+               ▼
+            ending: everything written is read, the runtime's leftovers are deleted
+               │                        │ restart policy says so
+               ▼                        ▼
+            stopped                  waiting ── delay ──▶ start
+
+Rules of restarting are Docker's: a delay of 100 ms that doubles up to a minute, from the
+beginning again when the container ran for ten seconds; never after somebody stopped it.
+
+Source: moby ``restartmanager/restartmanager.go``, ``daemon/monitor.go``, ``daemon/kill.go``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from onggi.runtime.supervisor.console import Console
+from onggi.runtime.supervisor.log import open_log
+from onggi.runtime.supervisor.loop import Loop, Timer
+from onggi.runtime.supervisor.memory import oom_kills
+from onggi.runtime.supervisor.runtime import Runtime
+from onggi.runtime.supervisor.state import State, now_text
+from onggi.runtime.supervisor.streams import Streams
+
+TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["Ending", "Supervision"]
+
+_FIRST_DELAY_S, _LONGEST_DELAY_S, _GOOD_RUN_S = 0.1, 60.0, 10.0
+_DRAIN_S = 2.0
+"""Seconds that output may come after the first process ended: others may hold its pipes."""
+
+_NOT_FOUND, _NOT_EXECUTABLE, _FAILED = 127, 126, 128
+
+
+class Ending:
+    """How the container's first process ended."""
+
+    __slots__ = ("code", "error", "oom")
+
+    def __init__(self, code: int, *, oom: bool = False, error: str = "") -> None:
+        self.code = code
+        self.oom = oom
+        self.error = error
+
+    def fields(self) -> dict[str, Any]:
+        """For an answer."""
+        return {"exit": self.code, "oom": self.oom, "error": self.error}
+
+
+class Supervision:
+    """One container. ``told`` hears once whether the first start succeeded (empty) or why not."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        given: dict[str, Any],
+        told: Callable[[str], None],
+        on_finished: Callable[[], None],
+    ) -> None:
+        self.id: str = given["id"]
+        self.given = given
+        self.pid = 0
+        self.paused = False
+        self.waiting_to_restart = False
+        self.finished = False
+        self.last: Ending | None = None
+        self.state = State(
+            given["state_file"], given["lock_file"], given["journal"], durable=not given["auto_remove"]
+        )
+        self.state.describe(self.id, given["event"])
+        self.runtime = Runtime(loop, given["runtime"], given["directory"], given["environment"])
+        self.log = open_log(given["log"])
+        self.streams = self._new_streams(loop)
+        self._loop = loop
+        self._told: Callable[[str], None] | None = told
+        self._on_finished = on_finished
+        self._on_exit: list[Callable[[Ending], None]] = []
+        self._on_stop: list[Callable[[Ending], None]] = []
+        self._stopped_by_hand = False
+        self._started_at = 0.0
+        self._delay_s = 0.0
+        self._failures = 0
+        self._restarts = 0
+        self._ending: Ending | None = None
+        self._starting = False
+        self._signals: list[tuple[int, int]] = []
+        self._timers: list[Timer] = []
+
+    def _new_streams(self, loop: Loop) -> Streams:
+        return Streams(
+            loop,
+            sink=self.log.write,
+            close_input=self.given["stdin_once"],
+            on_end=self._output_ended,
+        )
+
+    # --- starting ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Have the runtime create and start the container."""
+        given = self.given
+        self._ending = None
+        self._starting, self.waiting_to_restart = True, False
+        words = [
+            "run",
+            "--detach",
+            "--bundle",
+            given["directory"],
+            "--pid-file",
+            self.runtime.pid_file("init"),
+        ]
+        if given["tty"]:
+            console = Console(self._loop, given["directory"], self.streams.terminal)
+            words += ["--console-socket", console.path]
+            self.runtime.run(*words, self.id, done=lambda complaint: self._started(complaint, console.close))
+            return
+        ends = self.streams.pipes(stdin=given["open_stdin"])
+
+        def close_ends() -> None:
+            for fd in ends:
+                if fd >= 0:
+                    os.close(fd)
+
+        self.runtime.run(
+            *words, self.id, stdio=ends, done=lambda complaint: self._started(complaint, close_ends)
+        )
+
+    def _started(self, complaint: str, close: Callable[[], None]) -> None:
+        close()
+        self._starting = False
+        if complaint:
+            self._start_failed(complaint)
+            return
+        with open(self.runtime.pid_file("init")) as file:
+            self.pid = int(file.read())
+        self._started_at = time.monotonic()
+        self.state.update(self._note_start)
+        self.state.emit("start")
+        self._tell("")
+        self._loop.on_exit(self.pid, self._exited)
+        signals, self._signals = self._signals, []
+        for number, stop_signal in signals:
+            self.send_signal(number, stop_signal=stop_signal)
+
+    def _note_start(self, document: dict[str, Any]) -> None:
+        document["State"].update(
+            Running=True,
+            Paused=False,
+            Restarting=False,
+            OOMKilled=False,
+            Dead=False,
+            Pid=self.pid,
+            ExitCode=0,
+            Error="",
+            StartedAt=now_text(),
+        )
+        document["HasBeenStartedBefore"] = True
+        document["HasBeenManuallyStopped"] = False
+        document["RestartCount"] = self._restarts
+
+    def _start_failed(self, complaint: str) -> None:
+        self.last = Ending(failure_code(complaint), error=complaint)
+        self.streams.abandon()
+        self.state.update(lambda document: self._note_failure(document, complaint))
+        self._tell(complaint)
+        self._finish()
+
+    def _note_failure(self, document: dict[str, Any], complaint: str) -> None:
+        document["State"].update(
+            Running=False, Restarting=False, Pid=0, ExitCode=failure_code(complaint), Error=complaint
+        )
+
+    def _tell(self, complaint: str) -> None:
+        told, self._told = self._told, None
+        if told is not None:
+            told(complaint)
+
+    # --- ending -----------------------------------------------------------------------------
+
+    def _exited(self, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        oom = oom_kills(self.given["memory_events"]) > 0
+        self._ending = Ending(code if code >= 0 else 128 - code, oom=oom)
+        self.pid = 0
+        self.paused = False
+        self._cancel_timers()
+        if oom:
+            self.state.emit("oom")
+        if self.given["shared_pids"]:
+            # Others of the container live on without a pid namespace that ends them.
+            self.runtime.run("kill", "--all", self.id, "KILL", done=lambda complaint: None)
+        if self.streams.ended:
+            self._output_ended()
+        else:
+            self._timers.append(self._loop.after(_DRAIN_S, self.streams.abandon))
+
+    def _output_ended(self) -> None:
+        if self._ending is None:
+            return  # it closed its streams and goes on
+        self._cancel_timers()
+        self.runtime.run("delete", "--force", self.id, done=lambda complaint: self._deleted())
+
+    def _deleted(self) -> None:
+        ending = self._ending
+        if ending is None:
+            return
+        self._ending, self.last = None, ending
+        again = self._restarts_after(ending)
+        self.state.update(lambda document: self._note_exit(document, ending, again=again))
+        self.state.emit("die", exitCode=str(ending.code))
+        self._tell_end(ending)
+        if again:
+            self._wait_and_restart()
+        else:
+            self._finish()
+
+    def _note_exit(self, document: dict[str, Any], ending: Ending, *, again: bool) -> None:
+        # Docker calls a container that waits for its restart running.
+        document["State"].update(
+            Running=again,
+            Paused=False,
+            Restarting=again,
+            OOMKilled=ending.oom,
+            Pid=0,
+            ExitCode=ending.code,
+            FinishedAt=now_text(),
+        )
+        if again:
+            document["RestartCount"] = self._restarts + 1
+        if self._stopped_by_hand:
+            document["HasBeenManuallyStopped"] = True
+
+    def _tell_end(self, ending: Ending) -> None:
+        """To who waits for the next exit, and who is attached: their streams end here, as Docker's do."""
+        waiting, self._on_exit = self._on_exit, []
+        for call in waiting:
+            call(ending)
+        self.streams.finish(json.dumps(ending.fields()).encode())
+
+    def _finish(self) -> None:
+        """Nothing more will run."""
+        self.finished = True
+        ending = self.last or Ending(0)
+        self._tell_end(ending)
+        waiting, self._on_stop = self._on_stop, []
+        for call in waiting:
+            call(ending)
+        self.log.close()
+        self._on_finished()
+
+    # --- restarting -------------------------------------------------------------------------
+
+    def _restarts_after(self, ending: Ending) -> bool:
+        if self._stopped_by_hand or self.given["auto_remove"]:
+            return False
+        name, limit = self._policy()
+        self._failures = self._failures + 1 if ending.code else 0
+        if name == "on-failure":
+            return ending.code != 0 and (limit == 0 or self._failures <= limit)
+        return name in ("always", "unless-stopped")
+
+    def _policy(self) -> tuple[str, int]:
+        """Read when it is needed: ``update --restart`` may have changed it."""
+        try:
+            with open(self.given["host_config_file"], encoding="utf-8") as file:
+                policy = json.load(file)["RestartPolicy"]
+            return policy["Name"], policy["MaximumRetryCount"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return "no", 0
+
+    def _wait_and_restart(self) -> None:
+        if time.monotonic() - self._started_at >= _GOOD_RUN_S or not self._delay_s:
+            self._delay_s = _FIRST_DELAY_S
+        else:
+            self._delay_s = min(self._delay_s * 2, _LONGEST_DELAY_S)
+        self._restarts += 1
+        self.waiting_to_restart = True
+        self.streams = self._new_streams(self._loop)
+        self._timers.append(self._loop.after(self._delay_s, self.start))
+
+    # --- what commands ask for ----------------------------------------------------------------
+
+    def on_exit(self, call: Callable[[Ending], None]) -> None:
+        """At the next exit, a restart following or not."""
+        self._on_exit.append(call)
+
+    def on_stop(self, call: Callable[[Ending], None]) -> None:
+        """When it stays down; at once if it does."""
+        if self.finished:
+            call(self.last or Ending(0))
+        else:
+            self._on_stop.append(call)
+
+    def send_signal(self, number: int, *, stop_signal: int) -> None:
+        """Signal the first process. The stop signal and KILL also mean: no restart, no staying frozen."""
+        if number in (signal.SIGKILL, stop_signal):
+            self._stopped_by_hand = True
+            self.state.update(lambda document: document.update(HasBeenManuallyStopped=True))
+        if self._starting:
+            self._signals.append((number, stop_signal))
+            return
+        if self.waiting_to_restart and self._stopped_by_hand:
+            self._give_up()
+            return
+        if self.pid:
+            os.kill(self.pid, number)
+            self.state.emit("kill", signal=str(number))
+        if self.paused and self._stopped_by_hand:
+            self.resume(lambda complaint: None)
+
+    def _give_up(self) -> None:
+        """Stopped while it waited for its restart."""
+        self._cancel_timers()
+        self.waiting_to_restart = False
+        self.state.set(Running=False, Restarting=False)
+        self._finish()
+
+    def stop(self, number: int, timeout_s: float, done: Callable[[Ending], None]) -> None:
+        """Ask the first process to end, then make it (a negative timeout waits for ever)."""
+
+        def stopped(ending: Ending) -> None:
+            self.state.emit("stop")
+            done(ending)
+
+        self.on_stop(stopped)
+        self._stopped_by_hand = True
+        self.send_signal(number, stop_signal=number)
+        if timeout_s >= 0 and not self.finished:
+            self._timers.append(self._loop.after(timeout_s, self._kill))
+
+    def _kill(self) -> None:
+        if self.pid:
+            self.send_signal(signal.SIGKILL, stop_signal=signal.SIGKILL)
+
+    def pause(self, done: Callable[[str], None]) -> None:
+        """Freeze every process."""
+        self.runtime.run("pause", self.id, done=lambda complaint: self._paused(complaint, True, done))
+
+    def resume(self, done: Callable[[str], None]) -> None:
+        """Let them go on."""
+        self.runtime.run("resume", self.id, done=lambda complaint: self._paused(complaint, False, done))
+
+    def _paused(self, complaint: str, paused: bool, done: Callable[[str], None]) -> None:
+        if not complaint and self.pid:
+            self.paused = paused
+            self.state.set(Paused=paused)
+            self.state.emit("pause" if paused else "unpause")
+        done(complaint)
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+
+def failure_code(complaint: str) -> int:
+    """The exit code that Docker gives a container whose start failed with these words of runc."""
+    lower = complaint.lower()
+    if "permission denied" in lower:
+        return _NOT_EXECUTABLE
+    missing = ("executable file not found", "no such file or directory", "not a directory")
+    if any(words in lower for words in missing):
+        return _NOT_FOUND
+    return _FAILED
