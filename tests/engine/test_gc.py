@@ -301,6 +301,7 @@ def test_layers_that_buildkit_made(engine: onggi.Engine, root: Path) -> None:
     link.unlink()
     link.symlink_to(f"../{BUILD}/diff")
     assert not engine.gc().removed
+    assert not list(engine.images.verify("big"))
     with engine.images.get("big").mount() as mounted:
         assert os.listdir(mounted) == ["big"]
     engine.images.remove("big")

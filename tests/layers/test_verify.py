@@ -12,7 +12,7 @@ import pytest
 
 from onggi.cancel import CancelToken
 from onggi.errors import Cancelled
-from onggi.layers.verify import Believed, believed, check_layers
+from onggi.layers.verify import Believed, Standing, _judge, believed, check_layers
 from onggi.oci.digest import DiffID
 from tests.archive.tar_blocks import END, pax
 from tests.archive.tar_blocks import member as block_member
@@ -405,9 +405,27 @@ def test_broken_tar_split(rig, layer, data):
     assert not result.sound and not result.mendable
 
 
-def test_layer_gone_or_unknown(rig, layer):
+def test_layer_gone_while_something_stands_on_it(rig, layer):
+    mount = rig.layout.layerdb / "mounts" / ("c" * 64)
+    mount.mkdir(parents=True)
+    (mount / "parent").write_text(layer.chain_id)
     shutil.rmtree(rig.store.db.path(layer.chain_id))
     assert [flaw.file for flaw in check(rig, layer).flaws] == ["layerdb"]
+
+
+def test_layer_that_was_removed_meanwhile(rig, layer):
+    """Nobody needs it any more: that is no damage."""
+    rig.store.release([layer.chain_id])
+    result = check(rig, layer)
+    assert result.gone and result.sound
+
+
+def test_a_child_that_went_meanwhile(rig, layer):
+    """What stands on layers is read once; one that was made anew since then has nothing on it."""
+    (rig.driver.path(layer.cache_id) / "committed").unlink(missing_ok=True)
+    standing = Standing(rig.store)
+    standing._children[layer.chain_id] = [layer.cache_id]
+    assert _judge(rig.store, standing, believed(rig.store, layer.chain_id), [], fast=True).sound
 
 
 def test_layer_of_no_image(rig, layer):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+
 import pytest
 
 from onggi.oci.digest import CacheID, ChainID, DiffID, chain_id
@@ -46,6 +49,27 @@ def test_files_are_dockers(db, tmp_path):
 
 def test_unknown_is_none(db):
     assert db.get(ChainID("sha256:" + "0" * 64)) is None
+
+
+def test_removed_and_made_anew_while_it_is_read(db, tmp_path):
+    """One file after the other is read; what comes and goes in between is not damaged."""
+    record = store(db, tmp_path)
+    end = threading.Event()
+
+    def come_and_go():
+        while not end.is_set():
+            removing = db.begin_removal(record.chain_id)
+            store(db, tmp_path)
+            shutil.rmtree(removing)
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        found = [db.get(record.chain_id) for _ in range(3000)]
+    finally:
+        end.set()
+        thread.join()
+    assert {item and item.diff_id for item in found} == {DIFF, None}
 
 
 @pytest.mark.parametrize(

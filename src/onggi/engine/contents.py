@@ -7,13 +7,16 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from onggi.engine.core import Core
-from onggi.engine.layer import opened_layers, stack_below
-from onggi.errors import InvalidArgument, NotFound
+from onggi.engine.layer import LayerNotFound, opened_layers
+from onggi.engine.names import ImageNotFound
+from onggi.errors import InvalidArgument, NotFound, OnggiError
+from onggi.oci.digest import ChainID
 from onggi.oci.image_config import HistoryEntry, ImageConfig
 from onggi.record import record
+from onggi.store.layerdb import CorruptLayer
 from onggi.tree.copy_out import copy_entry, write_tar
 from onggi.tree.merged import Entry, Merged, is_opaque
 from onggi.tree.whiteout import is_whiteout
@@ -204,20 +207,22 @@ class ImageContents:
     @contextmanager
     def _opened(self) -> Iterator[tuple[Merged, dict[int, int]]]:
         """The view, and the number (1: the base) of each layer's descriptor."""
-        records = []
-        if self._config.chain_ids:
-            top = self._core.layers.get(self._config.chain_ids[-1])
-            if top is None:
-                from onggi.store.layerdb import CorruptLayer
-
-                path = self._core.layers.db.path(self._config.chain_ids[-1])
-                raise CorruptLayer(path, "it does not exist")
-            records = stack_below(self._core, top)
-        with opened_layers(self._core, records) as fds:
-            order = [fds[item.chain_id] for item in records]
+        chains = self._config.chain_ids[::-1]
+        with ExitStack() as stack:
+            try:
+                fds = stack.enter_context(opened_layers(self._core, chains))
+            except LayerNotFound:
+                raise self._gone(chains[0]) from None
+            order = [fds[chain] for chain in chains]
             numbers = {fd: len(order) - index for index, fd in enumerate(order)}
             with Merged(order) as view:
                 yield view, numbers
+
+    def _gone(self, chain: ChainID) -> OnggiError:
+        """Removed since it was looked up; or damaged, when the image is still here."""
+        if self._config.id not in self._core.images:
+            return ImageNotFound(self._name)
+        return CorruptLayer(self._core.layers.db.path(chain), "it, or a layer below it, does not exist")
 
     @contextmanager
     def _translated(self, path: str | bytes) -> Iterator[None]:

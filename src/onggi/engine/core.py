@@ -32,6 +32,7 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from onggi.content.blobs import BlobStore
     from onggi.layers.driver import StorageDriver
+    from onggi.oci.image_config import ImageConfig
     from onggi.store.last_use import LastUse
     from onggi.store.manifests import ManifestDB
     from onggi.store.pins import Pins
@@ -255,7 +256,7 @@ class Core:
         self.pins.remove(image_id)
         self.last_use.forget(image_id)
 
-    def size(self, image_id: ImageID) -> int:
-        """Σ of the image's layer sizes, in bytes; layers that cannot be read count nothing."""
-        records = (self.layers.usable(chain) for chain in self.images.get(image_id).chain_ids)
+    def size(self, config: ImageConfig) -> int:
+        """Σ of an image's layer sizes, in bytes; layers that cannot be read count nothing."""
+        records = (self.layers.usable(chain) for chain in config.chain_ids)
         return sum(record.size for record in records if record is not None)

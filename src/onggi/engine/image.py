@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onggi.engine.contents import ImageContents, ImageEntry
     from onggi.engine.layer import StoredLayer
     from onggi.engine.mounts import MountedImage
+    from onggi.store.layerdb import LayerRecord
     from onggi.tree.differences import Change
 
 __all__ = ["MISSING", "HistoryRow", "Image", "Layer"]
@@ -167,7 +168,7 @@ class Image:
     @property
     def size(self) -> int:
         """Σ of the layer sizes, in bytes: what Docker calls SIZE."""
-        return self._core.size(self.id)
+        return self._core.size(self.config)
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -202,13 +203,11 @@ class Image:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """Its layers, base first. Raises CorruptLayer when one cannot be read."""
+        """Its layers, base first. Raises CorruptLayer, and ImageNotFound when it was removed meanwhile."""
         made_by = self.config.layer_history()
         layers = []
         for index, chain in enumerate(self.config.chain_ids, start=1):
-            record = self._core.layers.get(chain)
-            if record is None:
-                raise self._missing_layer(chain)
+            record = self._layer_record(chain)
             layers.append(
                 Layer(
                     self._core,
@@ -224,10 +223,16 @@ class Image:
             )
         return tuple(layers)
 
-    def _missing_layer(self, chain: ChainID) -> Exception:
+    def _layer_record(self, chain: ChainID) -> LayerRecord:
+        record = self._core.layers.get(chain)
+        if record is not None:
+            return record
+        from onggi.engine.names import ImageNotFound
         from onggi.store.layerdb import CorruptLayer
 
-        return CorruptLayer(self._core.layers.db.path(chain), "it does not exist")
+        if self.id not in self._core.images:
+            raise ImageNotFound(self.id)
+        raise CorruptLayer(self._core.layers.db.path(chain), "it does not exist")
 
     def history(self) -> list[HistoryRow]:
         """How it was made, newest row first (docker-engine §8.2)."""

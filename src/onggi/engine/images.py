@@ -92,6 +92,10 @@ class Images:
         image_id = find_image(self._core, name)
         return Image(self._core, image_id, self._core.images.get(image_id))
 
+    def _brought(self, image_id: ImageID) -> Image:
+        """An image that a verb has just brought here; it succeeded even if somebody removed it since."""
+        return Image(self._core, image_id, self._core.images.remembered(image_id))
+
     def __iter__(self) -> Iterator[Image]:
         return iter(self.list())
 
@@ -130,7 +134,7 @@ class Images:
         image_id = pull(self._core, self._puller, parsed, options, progress, token)
         if verify:
             self._heal(image_id, progress, token)
-        return self.get(image_id)
+        return self._brought(image_id)
 
     def pull_all(
         self,
@@ -157,7 +161,7 @@ class Images:
         pulled = pull_all(self._core, self._puller, parsed, options, progress, token)
         for image_id in dict.fromkeys(pulled) if verify else ():
             self._heal(image_id, progress, token)
-        return [self.get(image_id) for image_id in pulled]
+        return [self._brought(image_id) for image_id in pulled]
 
     def pulling(self, reference: str, **settings: object) -> PullOperation:
         """The same as :meth:`pull`, to iterate: ``for event in operation: …``, then ``.image``."""
@@ -310,7 +314,7 @@ class Images:
             progress=progress,
             cancel=cancel or CancelToken(timeout_s),
         )
-        return self.get(image_id)
+        return self._brought(image_id)
 
     # --- pushing --------------------------------------------------------------------------
 
@@ -399,7 +403,7 @@ class Images:
         """Let a name mean what it meant before its last change. Raises NothingBefore, ImageGone."""
         from onggi.engine.tag_history import rollback
 
-        return self.get(rollback(self._core, name)[1])
+        return self._brought(rollback(self._core, name)[1])
 
     def pin(self, name: str) -> bool:
         """Keep an image from every prune, and from ``rmi`` without force; False when it was pinned."""

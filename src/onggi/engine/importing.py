@@ -78,7 +78,7 @@ def _opened(
 
 
 def _tell(core: Core, image_id: ImageID, reference: Reference | None) -> None:
-    labels = core.images.get(image_id).labels
+    labels = core.images.remembered(image_id).labels
     if reference is not None:
         core.emit("tag", image_id, {**labels, "name": reference.tagged().familiar})
     core.used(image_id)

@@ -17,6 +17,7 @@ from onggi.engine.names import ImageNotFound, find_image
 from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.record import record
 from onggi.store.layerdb import TAR_SPLIT, CorruptLayer, LayerRecord
+from onggi.store.locks import lease_order
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -65,24 +66,40 @@ class StoredLayer:
         Whiteouts are files called ``.wh.…`` as they stand in the archive. Reads tar-split, not
         the files; memory does not grow with the layer.
 
-        Raises (while iterating): InvalidTarSplit, InvalidTar.
+        Raises (while iterating): LayerNotFound (removed meanwhile), InvalidTarSplit, InvalidTar.
         """
         from onggi.archive.tar_format import clamp_path
         from onggi.layers.contents import layer_members, members_below
 
-        members = layer_members(self._tar_split)
-        wanted = clamp_path(os.fsencode(path))
-        return members_below(members, wanted) if wanted else members
+        with self._kept():
+            members = layer_members(self._tar_split)
+            wanted = clamp_path(os.fsencode(path))
+            yield from members_below(members, wanted) if wanted else members
 
     def read(self, path: str | bytes) -> Iterator[bytes]:
         """The content of one of its files, in pieces, checked against tar-split's CRC at the end.
 
-        Raises NoSuchMember, NotAFile; while iterating ContentMismatch, InvalidLayer.
+        Raises LayerNotFound (removed meanwhile), NoSuchMember, NotAFile; while iterating
+        ContentMismatch, InvalidLayer.
         """
         from onggi.layers.contents import layer_file
 
         diff = self.core.driver.diff_path(self.record.cache_id)
-        return layer_file(self.name, self._tar_split, diff, os.fsencode(path))
+        with self._kept():
+            return self._kept_while(layer_file(self.name, self._tar_split, diff, os.fsencode(path)))
+
+    def _kept_while(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        with self._kept():
+            yield from pieces
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keep the layer from removal, where that may be written down. Raises LayerNotFound."""
+        with ExitStack() as leases:
+            _lease(self.core, self.record.chain_id, leases)
+            if self.core.layers.get(self.record.chain_id) != self.record:
+                raise LayerNotFound(self.name, "it was removed meanwhile")
+            yield
 
     def diff(self, other: StoredLayer | None = None) -> Iterator[Change]:
         """What it changes in the layers below it; with ``other``: what leads from here to there.
@@ -98,8 +115,8 @@ class StoredLayer:
         if other is None:
             before = before[1:]
         after = stack_below(self.core, (other or self).record)
-        with opened_layers(self.core, [*before, *after]) as fds:
-            views = [Merged([fds[record.chain_id] for record in stack]) for stack in (before, after)]
+        with opened_layers(self.core, before, after) as fds:
+            views = [Merged([fds[chain] for chain in stack]) for stack in (before, after)]
             with views[0], views[1]:
                 yield from differences(views[0] if before else None, views[1])
 
@@ -108,45 +125,60 @@ class StoredLayer:
         return self.core.layers.db.path(self.record.chain_id) / TAR_SPLIT
 
 
-def stack_below(core: Core, record: LayerRecord) -> list[LayerRecord]:
-    """The layer and all below it, uppermost first. Raises CorruptLayer."""
-    stack = [record]
-    while stack[-1].parent is not None:
-        parent = core.layers.get(stack[-1].parent)
-        if parent is None:
-            path = core.layers.db.path(stack[-1].chain_id)
-            raise CorruptLayer(path, f"its parent {stack[-1].parent} does not exist")
+def stack_below(core: Core, record: LayerRecord) -> list[ChainID]:
+    """The layer and all below it, uppermost first. Raises CorruptLayer, LayerNotFound (removed meanwhile)."""
+    stack = [record.chain_id]
+    parent = record.parent
+    while parent is not None:
+        found = core.layers.get(parent)
+        if found is None:
+            raise _missing(core, record.chain_id, f"its parent {parent} does not exist")
         stack.append(parent)
+        parent = found.parent
     return stack
 
 
 @contextmanager
-def opened_layers(core: Core, records: Sequence[LayerRecord]) -> Iterator[dict[ChainID, int]]:
+def opened_layers(core: Core, *stacks: Sequence[ChainID]) -> Iterator[dict[ChainID, int]]:
     """Descriptors of the layers' directories by chainID, each once; leased where the root may be written.
 
-    A root that is read-only, or a Docker daemon's, can be looked at too: then nobody keeps the
-    layers from being removed meanwhile, and reading ends with an error.
+    Each stack is that of a layer or image, uppermost first, or its upper part. A root that is
+    read-only, or a Docker daemon's, can be looked at too: then nobody keeps the layers from being
+    removed meanwhile, and reading ends with an error. Raises CorruptLayer, LayerNotFound (removed
+    meanwhile).
     """
-    with ExitStack() as stack:
+    with ExitStack() as held:
         fds: dict[ChainID, int] = {}
-        for record in reversed(records):
-            if record.chain_id in fds:
-                continue
-            try:
-                stack.enter_context(core.layers.lease(record.chain_id))
-            except OSError:
-                pass
-            fds[record.chain_id] = _open_diff(core, record)
-            stack.callback(os.close, fds[record.chain_id])
+        for chain in lease_order(stack[::-1] for stack in stacks):
+            _lease(core, chain, held)
+            fds[chain] = _open_diff(core, chain)
+            held.callback(os.close, fds[chain])
         yield fds
 
 
-def _open_diff(core: Core, record: LayerRecord) -> int:
-    path = core.driver.diff_path(record.cache_id)
+def _lease(core: Core, chain: ChainID, leases: ExitStack) -> None:
+    try:
+        leases.enter_context(core.layers.lease(chain))
+    except OSError:
+        return  # a root that can only be read
+
+
+def _open_diff(core: Core, chain: ChainID) -> int:
+    found = core.layers.get(chain)
+    if found is None:
+        raise _missing(core, chain, "it does not exist")
+    path = core.driver.diff_path(found.cache_id)
     try:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise CorruptLayer(core.layers.db.path(record.chain_id), f"its directory {path} is gone") from None
+        raise _missing(core, chain, f"its directory {path} is gone") from None
+
+
+def _missing(core: Core, chain: ChainID, reason: str) -> OnggiError:
+    """What a layer is that was there a moment ago: removed, or damaged."""
+    if chain in core.layers.db:
+        return CorruptLayer(core.layers.db.path(chain), reason)
+    return LayerNotFound(chain, "it was removed meanwhile")
 
 
 # --- by name ----------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def load(
         )
         loaded = loader.load(source, wanted, progress, cancel)
         for image in loaded.images:
-            labels = core.images.get(image.id).labels
+            labels = core.images.remembered(image.id).labels
             core.used(image.id)
             core.emit("load", image.id, {**labels, "name": image.id})
     return loaded

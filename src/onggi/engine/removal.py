@@ -288,8 +288,10 @@ class Removal:
         return PruneReport(list(self._removed), self._reclaimed_bytes)
 
     def _delete_with_names(self, image_id: ImageID, references: Sequence[Reference]) -> None:
-        """A name that is not among ``references`` came meanwhile: then the image stays."""
+        """All its names, and it; not when a name that is not among ``references`` came meanwhile."""
         self._check_hard_and_stopped(image_id, force=False)
+        if not set(self._references(image_id)) <= set(references):
+            raise _conflict(image_id, "image was named meanwhile", forceable=False)
         self._declare(image_id)
         self._untag(references, image_id)
         self._delete(image_id, force=False)

@@ -16,7 +16,7 @@ from onggi.cancel import CancelToken
 from onggi.engine.containers import known_containers
 from onggi.engine.core import Core
 from onggi.engine.mounts import Mounts
-from onggi.engine.names import find_image
+from onggi.engine.names import ImageNotFound, find_image
 from onggi.engine.verification import (
     Finding,
     Placed,
@@ -120,6 +120,8 @@ class Repair:
             leases.enter_context(
                 self._core.locks.acquire(f"image-{image_id.hex}", exclusive=False, cancel=self._cancel)
             )
+            if image_id not in self._core.images:
+                raise ImageNotFound(name)
             references = self._core.tags.snapshot().of(image_id)
             origins = Origins(self._puller, image_id, references, self._cancel)
             lost = config_finding(self._core, image_id)

@@ -18,6 +18,7 @@ from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference, parse_any
 from onggi.store.atomic import sync_directory, translate_os_error
 from onggi.store.dataroot import claim
+from onggi.store.locks import lease_order
 from onggi.transfer.archive_layouts import SavedImage
 from onggi.transfer.flushing import flushed_meanwhile
 from onggi.transfer.save import Output, SaveOptions, write_images
@@ -114,7 +115,13 @@ def _resolve(
             references = wanted.setdefault(image_id, {})
             if reference is not None and reference.digest is None:
                 references.setdefault(str(reference), reference)
-    return [_kept_image(core, image_id, list(names.values()), leases) for image_id, names in wanted.items()]
+    images = [
+        SavedImage(core.images.get(image_id), tuple(names.values()), core.images.parent(image_id))
+        for image_id, names in wanted.items()
+    ]
+    if leases is not None:
+        _keep(core, images, leases)
+    return images
 
 
 def _meant(core: Core, name: str) -> list[tuple[ImageID, Reference | None]]:
@@ -155,15 +162,14 @@ def _check_platform(core: Core, name: str, image_id: ImageID, platform: str | No
         raise PlatformMismatch(name, found, wanted)
 
 
-def _kept_image(
-    core: Core, image_id: ImageID, references: list[Reference], leases: ExitStack | None
-) -> SavedImage:
-    """The image, its layers kept from removal."""
-    config = core.images.get(image_id)
-    if leases is not None:
-        for chain in config.chain_ids:
-            leases.enter_context(core.layers.lease(chain))
-    return SavedImage(config, tuple(references), core.images.parent(image_id))
+def _keep(core: Core, images: list[SavedImage], leases: ExitStack) -> None:
+    """Keep the layers from removal. Raises ImageNotFound for an image that was removed before that."""
+    for chain in lease_order(image.config.chain_ids for image in images):
+        leases.enter_context(core.layers.lease(chain))
+    for image in images:
+        # Its config goes before its layers: whoever finds it finds them.
+        if image.config.id not in core.images:
+            raise ImageNotFound(image.config.id)
 
 
 # --- the file ---------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -119,19 +120,37 @@ def _unlink(path: Path) -> bool:
 
 def notes(core: Core) -> Iterator[Found]:
     """Pins and last uses of what is gone."""
-    known = {image_id.hex for image_id in core.images.ids()} | {
-        chain.hex for chain in core.layers.db.chains()
-    }
     for name in core.last_use.names():
         path = core.layout.last_use / name
-        if name not in known:
-            yield goes("last use", name[:12], path, "its image or layer is gone", partial(_unlink, path))
+        if not _is_known(core, name):
+            reason = "its image or layer is gone"
+            yield goes("last use", name[:12], path, reason, partial(_forget_note, core, path))
     for image_id in core.pins.ids():
         path = core.pins.path(image_id)
         if image_id in core.images:
             yield stays("pin", image_id.short, path, "its image is here")
         else:
-            yield goes("pin", image_id.short, path, "its image is gone", partial(_unlink, path))
+            remove = partial(_forget_note, core, path)
+            yield goes("pin", image_id.short, path, "its image is gone", remove)
+
+
+def _is_known(core: Core, hex: str) -> bool:
+    """True for what an image or a layer is called."""
+    return ImageID(f"sha256:{hex}") in core.images or ChainID(f"sha256:{hex}") in core.layers.db
+
+
+def _forget_note(core: Core, path: Path) -> bool:
+    """Under the leases of whoever brings, uses or pins what it is about."""
+    with ExitStack() as held:
+        for kind in ("image", "chain"):
+            lease = core.locks.try_acquire(f"{kind}-{path.name}", exclusive=True)
+            if lease is None:
+                return False
+            held.callback(lease.release, remove=True)
+        if _is_known(core, path.name):
+            return False
+        path.unlink(missing_ok=True)
+    return True
 
 
 def locks(core: Core) -> Iterator[Found]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from onggi.cancel import CancelToken
 from onggi.drivers.workers import Workers
 from onggi.engine.core import Core
-from onggi.engine.names import find_image
-from onggi.errors import OnggiError
+from onggi.engine.names import ImageNotFound, find_image
+from onggi.errors import NotFound, OnggiError
 from onggi.layers.verify import Believed, LayerCheck, believed, check_layers
 from onggi.oci.digest import CacheID, ChainID, ImageID
 from onggi.oci.image_config import ImageConfig
@@ -123,11 +123,12 @@ class Verification:
         yield from _names(self._core)
         configs: dict[ImageID, ImageConfig] = {}
         for image_id in self._ids:
-            found = config_finding(self._core, image_id)
-            if found is None:
+            try:
                 configs[image_id] = self._core.images.get(image_id)
-            else:
-                yield found
+            except NotFound:
+                self._leave_out(image_id)
+            except OnggiError as error:
+                yield _broken_config(self._core, image_id, error)
         placed = place_layers(self._core, configs, all=self._all)
         checks = check_layers(
             self._core.layers,
@@ -139,7 +140,15 @@ class Verification:
         for each, check in zip(placed, checks, strict=True):
             yield from self._count(each, check)
 
+    def _leave_out(self, image_id: ImageID) -> None:
+        """An image that was removed since it was looked up."""
+        if not self._all:
+            raise ImageNotFound(image_id)
+        self.images -= 1
+
     def _count(self, placed: Placed, check: LayerCheck) -> Iterator[Finding]:
+        if check.gone:
+            return
         self.layers += 1
         self.damaged += not check.sound
         self.size_bytes += check.size_bytes
@@ -195,8 +204,12 @@ def config_finding(core: Core, image_id: ImageID) -> Finding | None:
     try:
         core.images.get(image_id)
     except OnggiError as error:
-        return Finding(shown_name(core, image_id), error.message, file="imagedb/content")
+        return _broken_config(core, image_id, error)
     return None
+
+
+def _broken_config(core: Core, image_id: ImageID, error: OnggiError) -> Finding:
+    return Finding(shown_name(core, image_id), error.message, file="imagedb/content")
 
 
 def _names(core: Core) -> Iterator[Finding]:

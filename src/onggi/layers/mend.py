@@ -82,7 +82,7 @@ def _find_directory(
 
 
 def _candidates(layers: LayerStore, wanted: Believed) -> Iterator[CacheID]:
-    """Directories that may be it: what children stand on, then those that nobody claims."""
+    """Directories that may be it: what children stand on, then those that nobody claims or makes."""
     below_children = [
         below
         for child in Standing(layers).children(wanted.chain_id)
@@ -91,4 +91,6 @@ def _candidates(layers: LayerStore, wanted: Believed) -> Iterator[CacheID]:
     yield from dict.fromkeys(below_children)
     claimed: set[str] = {record.cache_id for record in layers.db.records()}
     claimed |= layers.db.container_cache_ids() | set(below_children)
-    yield from (each for each in layers.driver.cache_ids() if each not in claimed)
+    for each in layers.driver.cache_ids():
+        if each not in claimed and not layers.locks.is_held(f"staging-{each}"):
+            yield each

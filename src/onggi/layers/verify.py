@@ -3,7 +3,8 @@
 Each layer is checked in two parts by worker processes (drivers/check.py), as many at once as
 there are cores: ``content`` recomputes the diffID through tar-split, ``tree`` compares the
 directory with the archive's headers. The small files of layerdb and of the driver are checked
-here. Nothing is changed; a shared lease keeps each layer from being removed meanwhile.
+here. Nothing is changed; a shared lease keeps each layer from being removed meanwhile, and a layer
+that was removed before, with all that stood on it, is not missing but ``gone``.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +28,7 @@ from onggi.layers.store import LayerStore
 from onggi.oci.digest import CacheID, ChainID, DiffID, chain_id
 from onggi.record import record
 from onggi.store.atomic import read_optional
-from onggi.store.layerdb import TAR_SPLIT
+from onggi.store.layerdb import TAR_SPLIT, is_cache_id
 from onggi.tree.compare import Change
 
 __all__ = [
@@ -71,7 +74,10 @@ class PathChanges:
 
 @record
 class LayerCheck:
-    """One layer, checked. ``note`` says what could not be; it is no damage. ``size_bytes`` were hashed."""
+    """One layer, checked. ``note`` says what could not be; it is no damage. ``size_bytes`` were hashed.
+
+    ``gone``: it is not here and nobody needs it, since somebody removed it meanwhile.
+    """
 
     chain_id: ChainID
     cache_id: CacheID | None
@@ -79,6 +85,7 @@ class LayerCheck:
     changes: tuple[PathChanges, ...]
     note: str = ""
     size_bytes: int = 0
+    gone: bool = False
 
     @property
     def sound(self) -> bool:
@@ -111,12 +118,14 @@ def check_layers(
     Raises Cancelled, DeadlineExceeded, CheckFailed, WorkerDied.
     """
     token = cancel or CancelToken()
+    standing = Standing(layers)
+    names = ("tree",) if fast else ("tree", "content")
     pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="onggi-verify")
     try:
-        started = [(each, _start(pool, layers, workers, each, fast, token)) for each in wanted]
-        standing = Standing(layers)
-        for each, parts in started:
-            yield _judge(layers, standing, each, [part.result() for part in parts], fast=fast)
+        jobs = [_Job(layers, workers, standing, each, names, token) for each in wanted]
+        started = [[pool.submit(job.run, name) for name in names] for job in jobs]
+        for futures in started:
+            yield next(check for future in futures if (check := future.result()) is not None)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -130,35 +139,55 @@ class _Part:
     found: list[tuple[bytes, Change]]
 
 
-def _start(
-    pool: ThreadPoolExecutor,
-    layers: LayerStore,
-    workers: Workers,
-    each: Believed,
-    fast: bool,
-    cancel: CancelToken,
-) -> list[Future[_Part | None]]:
-    names = ("tree",) if fast else ("tree", "content")
-    return [pool.submit(_check_part, layers, workers, each.chain_id, name, fast, cancel) for name in names]
+class _Job:
+    """One layer: its parts are checked by as many threads, and the last one judges, with its lease."""
 
+    def __init__(
+        self,
+        layers: LayerStore,
+        workers: Workers,
+        standing: Standing,
+        each: Believed,
+        names: Sequence[str],
+        cancel: CancelToken,
+    ) -> None:
+        self._layers = layers
+        self._workers = workers
+        self._standing = standing
+        self._each = each
+        self._names = names
+        self._fast = "content" not in names
+        self._waiting = len(names)
+        self._cancel = cancel
+        self._parts: list[_Part] = []
+        self._lock = threading.Lock()
 
-def _check_part(
-    layers: LayerStore, workers: Workers, chain: ChainID, name: str, fast: bool, cancel: CancelToken
-) -> _Part | None:
-    """One part of one layer; None when what it needs is not there (a flaw says so)."""
-    cancel.check()
-    try:
-        lease = layers.lease(chain, cancel=cancel)
-    except OSError:
-        lease = None  # a root that can only be read
-    try:
-        cache_id = read_cache_id(layers, chain)
+    def run(self, name: str) -> LayerCheck | None:
+        """Check a part; the verdict on the layer when all are through, else None."""
+        self._cancel.check()
+        with ExitStack() as leases:
+            try:
+                leases.enter_context(self._layers.lease(self._each.chain_id, cancel=self._cancel))
+            except OSError:
+                pass  # a root that can only be read
+            part = self._check(name)
+            with self._lock:
+                self._parts += [] if part is None else [part]
+                self._waiting -= 1
+                if self._waiting:
+                    return None
+            parts = sorted(self._parts, key=lambda part: self._names.index(part.name))
+            return _judge(self._layers, self._standing, self._each, parts, fast=self._fast)
+
+    def _check(self, name: str) -> _Part | None:
+        """None when what it needs is not there (a flaw says so)."""
+        chain = self._each.chain_id
+        cache_id = read_cache_id(self._layers, chain)
         if cache_id is None:
             return None
-        return _run_part(layers, workers, chain, cache_id, name, fast=fast, cancel=cancel)
-    finally:
-        if lease is not None:
-            lease.release()
+        return _run_part(
+            self._layers, self._workers, chain, cache_id, name, fast=self._fast, cancel=self._cancel
+        )
 
 
 def _run_part(
@@ -240,13 +269,18 @@ def prove(
 
 
 def _judge(
-    layers: LayerStore, standing: Standing, each: Believed, parts: list[_Part | None], *, fast: bool
+    layers: LayerStore, standing: Standing, each: Believed, parts: list[_Part], *, fast: bool
 ) -> LayerCheck:
-    results = {part.name: part.result for part in parts if part is not None}
+    if each.chain_id not in layers.db and not layers.is_used(each.chain_id):
+        return LayerCheck(each.chain_id, None, (), (), gone=True)
+    results = {part.name: part.result for part in parts}
     tree, content = results.get("tree", {}), results.get("content", {})
     shadowed = [bytes.fromhex(str(name)) for name in _listed(tree.get("shadowed"))]
     changes = _merge(parts, frozenset(shadowed))
     flaws = list(_flaws(layers, standing, each, tree))
+    if flaws:
+        # Not by what stood on the layer before others changed that.
+        flaws = list(_flaws(layers, Standing(layers), each, tree))
     broken = str(content.get("broken") or tree.get("broken") or "")
     if broken:
         flaws.append(Flaw(f"layerdb/{TAR_SPLIT}", broken, False))
@@ -266,12 +300,10 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _merge(parts: list[_Part | None], shadowed: frozenset[bytes]) -> tuple[PathChanges, ...]:
+def _merge(parts: list[_Part], shadowed: frozenset[bytes]) -> tuple[PathChanges, ...]:
     """Every path once, sorted; a content is not told of twice, nor of a file that is gone."""
     by_path: dict[bytes, dict[str, Change]] = {}
     for part in parts:
-        if part is None:
-            continue
         for name, change in part.found:
             if part.name == "content" and name in shadowed:
                 continue
@@ -289,7 +321,7 @@ def _flaws(layers: LayerStore, standing: Standing, each: Believed, tree: dict[st
     yield from _id_flaws(entry, each)
     cache_id = read_cache_id(layers, each.chain_id)
     if cache_id is None:
-        yield Flaw("layerdb/cache-id", "is missing or not 64 hexadecimal digits", True)
+        yield Flaw("layerdb/cache-id", "is missing or no name of a directory", True)
     else:
         yield from _driver_flaws(layers, standing, each, cache_id)
     if not (entry / TAR_SPLIT).is_file():
@@ -349,7 +381,7 @@ class Standing:
 def read_cache_id(layers: LayerStore, chain: ChainID) -> CacheID | None:
     """The driver's directory of a layer by layerdb's file, whatever its other files say."""
     text = (read_optional(layers.db.path(chain) / "cache-id") or b"").decode("ascii", "replace").strip()
-    return CacheID(text) if len(text) == 64 and set(text) <= set("0123456789abcdef") else None
+    return CacheID(text) if is_cache_id(text) else None
 
 
 def _parsed(path: Path, parse: Callable[[str], T]) -> T | None:

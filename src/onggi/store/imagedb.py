@@ -79,6 +79,14 @@ class ImageDB:
         self._parsed[image_id] = config = ImageConfig.parse(raw)
         return config
 
+    def remembered(self, image_id: ImageID) -> ImageConfig:
+        """The config of an image that was read or added here; somebody may have removed it since.
+
+        Raises as :meth:`get` for another one.
+        """
+        known = self._parsed.get(image_id)
+        return self.get(image_id) if known is None else known
+
     def images(self) -> Iterator[tuple[ImageID, ImageConfig]]:
         """Every readable image; broken ones are passed over as dockerd does at start."""
         for image_id in self.ids():
@@ -93,6 +101,8 @@ class ImageDB:
         for image_id in self.ids():
             try:
                 self.get(image_id)
+            except NotFound:
+                continue  # removed meanwhile
             except (DataLoss, InvalidArgument) as error:
                 found.append((image_id, str(error)))
         return found
@@ -102,6 +112,7 @@ class ImageDB:
         path = self.path(config.id)
         if read_optional(path) != config.raw:
             write_file(path, config.raw, 0o600)
+        self._parsed[config.id] = config
 
     def remove(self, image_id: ImageID) -> None:
         """Forget an image: metadata first, then content; children lose their ``parent`` file."""

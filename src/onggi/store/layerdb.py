@@ -84,7 +84,24 @@ class LayerDB:
         return sorted(ChainID(f"sha256:{name}") for name in self._names() if _CHAIN_NAME.fullmatch(name))
 
     def get(self, chain: ChainID) -> LayerRecord | None:
-        """The record, or None if there is no such layer. Raises CorruptLayer."""
+        """The record, or None if there is no such layer. Raises CorruptLayer.
+
+        The files are read one after the other, and the directory may come, go or be exchanged in
+        between: what is wrong counts only if it was so in one and the same directory.
+        """
+        try:
+            return self._read(chain)
+        except CorruptLayer:
+            pass
+        while (before := _identity(self.path(chain))) is not None:
+            try:
+                return self._read(chain)
+            except CorruptLayer:
+                if _identity(self.path(chain)) == before:
+                    raise
+        return None
+
+    def _read(self, chain: ChainID) -> LayerRecord | None:
         path = self.path(chain)
         diff = read_optional(path / "diff")
         if diff is None:
@@ -197,6 +214,15 @@ def _listdir(path: Path) -> list[str]:
         return os.listdir(path)
     except FileNotFoundError:
         return []
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which directory it is; a later one may get the inode of one that is gone, not its time."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _text(path: Path) -> str:

@@ -5,8 +5,10 @@ descriptor, so they work between threads and pass to a child with the descriptor
 ``flock`` a lock is turned from exclusive to shared atomically, so nobody can slip in
 between making a layer and using it.
 
-Lock order, which makes deadlocks impossible: chains bottom to top along one image, then
-the image, then repositories.json. Nobody waits for a chain while holding a higher one.
+Lock order, which makes deadlocks impossible: chains by :func:`lease_order`, so that nobody waits
+for a chain while holding a higher one; then repositories.json and the journals. Who brings or
+reads an image leases it shared, before its chains or after; who removes one leases it
+exclusively, and from there on waits for no chain: what is in use is left alone.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from onggi.cancel import CancelToken
-from onggi.oci.digest import Digest
+from onggi.oci.digest import ChainID, Digest
 from onggi.store.atomic import make_directory
 
-__all__ = ["Lease", "LockDirectory", "want_lock"]
+__all__ = ["Lease", "LockDirectory", "lease_order", "want_lock"]
 
 # struct flock with 64-bit offsets: l_type, l_whence, l_start, l_len, l_pid (0 for OFD locks).
 _FLOCK = struct.Struct("@hhqqi0q")
@@ -131,6 +134,12 @@ class LockDirectory:
 def want_lock(digest: Digest) -> str:
     """Shared by every pull that needs a received blob; who has it alone may delete the blob."""
     return f"want-{digest.hex}"
+
+
+def lease_order(images: Iterable[Sequence[ChainID]]) -> list[ChainID]:
+    """The chains of several images (each base first), each once, as everybody must lease them: by height."""
+    heights = {chain: height for chains in images for height, chain in enumerate(chains)}
+    return sorted(heights, key=lambda chain: (heights[chain], chain))
 
 
 def _is_still_there(fd: int, path: Path) -> bool:

@@ -29,7 +29,7 @@ from onggi.oci.timestamps import parse_ns
 from onggi.progress import LayerStatus, ProgressSink
 from onggi.record import record
 from onggi.store.imagedb import ImageDB
-from onggi.store.locks import LockDirectory
+from onggi.store.locks import LockDirectory, lease_order
 from onggi.store.tags import TagStore
 from onggi.transfer.archive_files import ArchiveFiles, Extent, MissingMember, open_archive
 from onggi.transfer.layers import Download, LayerPull, Need, Wanted, wanted_layers
@@ -144,21 +144,22 @@ class Loader:
     def _want(
         self, files: ArchiveFiles, images: Sequence[LoadableImage], cancel: CancelToken, held: ExitStack
     ) -> tuple[list[Wanted], dict[Digest, _Archived]]:
-        wanted: dict[ChainID, Wanted] = {}
-        archived: dict[Digest, _Archived] = {}
+        """Every layer once, in the archive's order and leased, and where those lie that are not here."""
+        wanted: dict[ChainID, tuple[Wanted, LayerFile]] = {}
         for image in images:
             descriptors = list(map(_descriptor, image.layers, image.config.diff_ids))
             for file, layer in zip(image.layers, wanted_layers(image.config, descriptors), strict=True):
-                if layer.chain_id in wanted:
-                    continue
-                wanted[layer.chain_id] = layer
-                layer.take_lease(self.layers, held, cancel)
-                if layer.need is Need.UNPACK:
-                    known = archived.setdefault(
-                        layer.descriptor.digest, _Archived(_place(files, file), file.blob, layer.diff_id)
-                    )
-                    layer.descriptor = _sized(layer.descriptor, known.place)
-        return list(wanted.values()), archived
+                wanted.setdefault(layer.chain_id, (layer, file))
+        for chain in lease_order(image.config.chain_ids for image in images):
+            wanted[chain][0].take_lease(self.layers, held, cancel)
+        archived: dict[Digest, _Archived] = {}
+        for layer, file in wanted.values():
+            if layer.need is Need.UNPACK:
+                known = archived.setdefault(
+                    layer.descriptor.digest, _Archived(_place(files, file), file.blob, layer.diff_id)
+                )
+                layer.descriptor = _sized(layer.descriptor, known.place)
+        return [layer for layer, _ in wanted.values()], archived
 
     def _unpack(
         self,

@@ -28,7 +28,7 @@ from onggi.oci.reference import Reference, parse_any
 from onggi.progress import LayerStatus
 from onggi.record import record
 from onggi.store.distribution import BlobSource, DistributionDB
-from onggi.store.imagedb import ImageDB
+from onggi.store.imagedb import ImageDB, UnknownImage
 from onggi.store.locks import Lease, LockDirectory
 from onggi.store.tags import DigestTaken, TagStore
 from onggi.transfer.held_layers import HeldLayers
@@ -152,7 +152,14 @@ class LocalSource:
             known += [r for r in _named(name, by_image.get(image_id, [])) if r not in known]
         if not names:
             chosen = {image_id: known for image_id, known in by_image.items() if image_id in self._images}
-        return [self._offer(image_id, known) for image_id, known in chosen.items()]
+        offers = []
+        for image_id, known in chosen.items():
+            try:
+                offers.append(self._offer(image_id, known))
+            except UnknownImage:
+                if names:
+                    raise
+        return offers
 
     def _offer(self, image_id: ImageID, names: Iterable[Reference]) -> Offer:
         config = self._images.get(image_id)
@@ -162,6 +169,9 @@ class LocalSource:
             found = self._layers.get(chain)
             layers.append(OfferedLayer(found.size if found else 0, self._distribution.sources(diff_id)))
         self._lease(f"image-{image_id.hex}")
+        # Its config goes before its layers: as long as it is here, they are, and leased they stay.
+        if image_id not in self._images:
+            raise UnknownImage(image_id)
         return Offer(config, tuple(names), tuple(layers))
 
     def _lease(self, lock: str) -> None:
