@@ -63,7 +63,7 @@ class NeedsRoot(FailedPrecondition):
     def __init__(self) -> None:
         super().__init__(
             "storage driver overlay2 needs root",
-            hint="run as root; inspecting registries (onggi remote) and 'pull --plan' work without",
+            hint="run as root, or keep images without: --storage-driver erofs",
         )
 
 
