@@ -27,7 +27,20 @@ from onggi.linux.mount_calls import (
     move_mount,
 )
 
-__all__ = ["CannotMount", "DamagedIndex", "detached_mount", "layer_mount", "mount_stack", "stack_mounts"]
+__all__ = [
+    "OVERLAY_OPTIONS",
+    "CannotMount",
+    "DamagedIndex",
+    "detached_mount",
+    "layer_mount",
+    "mount_stack",
+    "stack_mounts",
+]
+
+# Every layer is a file system of its own here. With this overlayfs gives all of a stack one device
+# number and no inode number twice, as where the layers are directories of one file system; without
+# it `tar --one-file-system` and `du -x` would pass most of an image over.
+OVERLAY_OPTIONS = ("xino=on",)
 
 
 class CannotMount(FailedPrecondition):
@@ -119,7 +132,7 @@ def mount_stack(layers: Sequence[Path], target: Path) -> None:
     """Mount the stack of layers, uppermost first, read-only on a directory."""
     with stack_mounts(layers) as lowers:
         if len(lowers) > 1:
-            overlay_mount(target, lowers)
+            overlay_mount(target, lowers, options=OVERLAY_OPTIONS)
         elif isinstance(lowers[0], int):
             move_mount(lowers[0], target)
         else:
