@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from tests.crash.checks import Snapshot, compare, empty_files, failures, held, leftovers, refetched, snapshot
+from tests.crash.checks import Snapshot, snapshot
 from tests.crash.child import command, open_engine
 from tests.crash.power import Disk, PowerCut
 from tests.crash.registry import CountingRegistry, counting
-from tests.crash.samples import APP, OTHER, chains, documents, read_document, write_samples
+from tests.crash.samples import APP, OTHER, documents, read_document, write_samples
 from tests.crash.tracer import Outcome, trace
 from tests.peers.processes import require
+from tests.peers.registries import Registry, start_registry
 
-__all__ = [
-    "HEALING",
-    "LOAD",
-    "NEVER",
-    "PULL_RATE",
-    "PULL",
-    "REMOVAL",
-    "REPAIR",
-    "Campaign",
-    "Story",
-    "campaign",
-    "sample",
-    "sweep",
-]
+__all__ = ["NEVER", "PULL_RATE", "Campaign", "Story", "campaign", "sample", "sweep"]
 
 # Bytes a second: slow enough that layers are unpacked while blobs still arrive.
 PULL_RATE = 2_000_000
@@ -50,6 +38,8 @@ class Campaign:
     expected: Snapshot
     expected_other: Snapshot
     expected_loaded: Snapshot = field(default=({}, {}))
+    destination: str = ""
+    closing: ExitStack = field(default_factory=ExitStack)
 
     @contextmanager
     def fresh_root(self) -> Iterator[Path]:
@@ -69,10 +59,31 @@ class Campaign:
         """APP in a compressed docker archive."""
         return self.work / "app.tar.gz"
 
+    @cached_property
+    def other_root(self) -> Path:
+        """A data root with APP, to sync from."""
+        root = self.work / "other"
+        self.pull(root)
+        return root
+
+    @cached_property
+    def _peer(self) -> Registry:
+        """docker-registry, to push to."""
+        started = start_registry(self.work / "registry", self.work / "storage")
+        self.closing.callback(started.process.stop)
+        return started
+
+    def new_destination(self) -> str:
+        """A name at docker-registry that nobody has pushed to; the one to push to next."""
+        number = int(self.destination.rpartition("/")[2] or 0) + 1
+        self.destination = f"{self._peer.host}/push/{number}"
+        return self.destination
+
     def command(self, verb: str, root: Path, name: str = APP) -> list[str]:
         """The process that will be killed."""
-        if verb == "load":
-            return command(verb, root, self.registry.url, str(self.archive))
+        if verb in ("load", "sync", "push"):
+            where = {"load": "archive", "sync": "other_root", "push": "destination"}[verb]
+            return command(verb, root, self.registry.url, str(getattr(self, where)))
         return command(verb, root, self.registry.url, name, PULL_RATE if verb == "pull" else None)
 
     def layer_sizes(self) -> dict[str, int]:
@@ -126,89 +137,6 @@ class Story:
     look: Callable[[Campaign, Path, bool], list[str]]
 
 
-def _nothing(campaign: Campaign, root: Path) -> None:
-    """The data root does not exist yet."""
-
-
-def _after_pull(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
-    problems = empty_files(root) + failures(root, campaign.registry.url)
-    before = held(root, campaign.layout, APP)
-    if power_cut:
-        before = before.surely()
-    campaign.registry.forget()
-    campaign.pull(root)
-    return problems + refetched(before, campaign.registry) + _is_as_expected(campaign, root)
-
-
-def _is_as_expected(campaign: Campaign, root: Path) -> list[str]:
-    problems = leftovers(root) + empty_files(root) + failures(root, campaign.registry.url)
-    return problems + compare(snapshot(root), campaign.expected)
-
-
-def _both_images(campaign: Campaign, root: Path) -> None:
-    campaign.pull(root, OTHER)
-    campaign.pull(root, APP)
-
-
-def _after_removal(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
-    problems = empty_files(root) + failures(root, campaign.registry.url)
-    with open_engine(root, campaign.registry.url) as engine:
-        if any(f"{APP}:latest" in image.tags for image in engine.images.list(all=True)):
-            engine.images.remove(APP)
-        else:
-            engine.system.recover()
-    problems += leftovers(root) + empty_files(root)
-    return problems + _without_history(compare(snapshot(root), campaign.expected_other))
-
-
-def _damaged_layer(campaign: Campaign, root: Path) -> None:
-    """An image whose middle layer has lost its directory (moby#41190)."""
-    campaign.pull(root)
-    middle = chains(campaign.layout, APP)[1]
-    cache_id = (root / "image/overlay2/layerdb/sha256" / middle / "cache-id").read_text()
-    shutil.rmtree(root / "overlay2" / cache_id)
-
-
-def _after_repair(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
-    problems = empty_files(root)
-    campaign.pull(root)
-    return problems + _is_as_expected(campaign, root)
-
-
-def _changed_layers(campaign: Campaign, root: Path) -> None:
-    """Files of two layers are edited, and a third has lost metadata."""
-    campaign.pull(root, OTHER)
-    campaign.pull(root)
-    base, middle, top = (
-        root / "image/overlay2/layerdb/sha256" / chain for chain in chains(campaign.layout, APP)
-    )
-    for entry, name in ((base, "etc/name"), (middle, "data/d0/small")):
-        path = root / "overlay2" / (entry / "cache-id").read_text() / "diff" / name
-        before = path.stat()
-        path.write_bytes(b"x" * before.st_size)
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    (top / "size").write_text("1")
-
-
-def _after_healing(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
-    """Nobody misses a layer at any moment: what stands on the one being replaced stays usable."""
-    problems = empty_files(root) + failures(root, campaign.registry.url)
-    with open_engine(root, campaign.registry.url) as engine:
-        engine.images.repair(APP)
-        problems += [f"verify: {finding}" for finding in engine.images.verify(all=True)]
-        engine.images.remove(OTHER)
-    problems += leftovers(root) + empty_files(root) + failures(root, campaign.registry.url)
-    return problems + _without_history(compare(snapshot(root), campaign.expected))
-
-
-def _after_load(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
-    problems = empty_files(root) + failures(root, campaign.registry.url)
-    with open_engine(root, campaign.registry.url) as engine:
-        engine.images.load(campaign.archive)
-    problems += leftovers(root) + empty_files(root) + failures(root, campaign.registry.url)
-    return problems + compare(snapshot(root), campaign.expected_loaded)
-
-
 def _write_archive(campaign: Campaign) -> None:
     """Save APP, and take the measure of a root it was loaded into."""
     with campaign.fresh_root() as root:
@@ -223,26 +151,12 @@ def _write_archive(campaign: Campaign) -> None:
         campaign.expected_loaded = snapshot(root)
 
 
-PULL = Story("pull", _nothing, _after_pull)
-REMOVAL = Story("remove", _both_images, _after_removal)
-REPAIR = Story("pull", _damaged_layer, _after_repair)
-
-
-HEALING = Story("repair", _changed_layers, _after_healing)
-LOAD = Story("load", _nothing, _after_load)
-
-
-def _without_history(problems: list[str]) -> list[str]:
-    """``distribution/`` remembers blobs of layers that are gone, as Docker's does."""
-    return [problem for problem in problems if "image/overlay2: distribution/" not in problem]
-
-
 @contextmanager
 def campaign(work: Path) -> Iterator[Campaign]:
     """Write the samples, serve them, and take the measure of undisturbed runs."""
     layout = write_samples(work / "layout", Path(require("busybox"))).directory
-    with counting(layout) as registry:
-        made = Campaign(layout, registry, work, ({}, {}), ({}, {}))
+    with counting(layout) as registry, ExitStack() as closing:
+        made = Campaign(layout, registry, work, ({}, {}), ({}, {}), closing=closing)
         for name, attribute in ((APP, "expected"), (OTHER, "expected_other")):
             with made.fresh_root() as root:
                 made.pull(root, name)

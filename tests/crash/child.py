@@ -1,21 +1,26 @@
 """What is killed: one verb on one data root, in a process of its own.
 
 ``python -m tests.crash.child VERB DATA_ROOT MIRROR NAME [BYTES_PER_S | UNTIL]``, where VERB is
-``pull``, ``remove``, ``repair``, ``load`` (NAME is an archive), or one of them again and again:
-``pull-until``, ``remove-until`` (a Unix time).
+``pull``, ``remove``, ``repair``, ``push``, ``mount``, ``unmount``, ``load`` (NAME is an archive), ``sync``
+(NAME is a data root), ``gc``, ``prune`` (what was used last an hour ago), or one of them again and
+again: ``pull-until``, ``remove-until`` (a Unix time).
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onggi
 from onggi.errors import NotFound
+from tests.crash.samples import APP
 
-__all__ = ["command", "open_engine"]
+__all__ = ["LONG_AGO", "command", "open_engine"]
+
+# A time in the past, for what is removed by its age.
+LONG_AGO = 1_000_000_000
 
 
 def command(verb: str, data_root: Path, mirror: str, name: str, rate: int | None = None) -> list[str]:
@@ -41,14 +46,23 @@ def main(words: Sequence[str]) -> None:
     with open_engine(Path(data_root), mirror) as engine:
         if verb == "pull":
             engine.images.pull(name, limit_rate_bytes_per_s=int(rest[0]) if rest else None)
-        elif verb == "load":
-            engine.images.load(Path(name))
-        elif verb == "repair":
-            engine.images.repair(name)
-        elif verb == "remove":
-            engine.images.remove(name)
+        elif verb in _VERBS:
+            _VERBS[verb](engine, name)
         else:
             _again_and_again(engine, verb, name, float(rest[0]))
+
+
+_VERBS: dict[str, Callable[[onggi.Engine, str], object]] = {
+    "remove": lambda engine, name: engine.images.remove(name),
+    "repair": lambda engine, name: engine.images.repair(name),
+    "push": lambda engine, name: engine.images.push(name),
+    "load": lambda engine, name: engine.images.load(Path(name)),
+    "sync": lambda engine, name: engine.sync_from(name, [APP]),
+    "mount": lambda engine, name: engine.mounts.mount(name),
+    "unmount": lambda engine, name: engine.mounts.unmount(name),
+    "gc": lambda engine, name: engine.gc(),
+    "prune": lambda engine, name: engine.system.prune(until_s=3600),
+}
 
 
 def _again_and_again(engine: onggi.Engine, verb: str, name: str, until: float) -> None:

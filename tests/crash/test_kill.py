@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.campaign import HEALING, LOAD, PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
+from tests.crash.campaign import Campaign, sample, sweep
 from tests.crash.checks import compare, failures, leftovers, snapshot
 from tests.crash.child import command
 from tests.crash.samples import APP
+from tests.crash.stories import STORIES
 from tests.peers.processes import wait_until
 
 pytestmark = pytest.mark.xdist_group("crash-kill")
@@ -21,24 +22,21 @@ pytestmark = pytest.mark.xdist_group("crash-kill")
 SLOW_BYTES_PER_S = 400_000
 
 # Points of each story without the soak: what a developer waits for.
-SAMPLE = 8
-STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR, "healing": HEALING, "load": LOAD}
-STORY = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
-# Healing reads every layer three times under the tracer; without the soak, the power cuts do for it.
-QUICK = [name for name in STORIES if name != "healing"]
+SAMPLES = {"pull": 8, "removal": 8, "repair": 8, "load": 8, "gc": 3, "prune": 3, "push": 3, "mount": 4}
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", SAMPLES)
 def test_killed_at_some_points(crash: Campaign, name: str) -> None:
     story = STORIES[name]
-    problems = sample(partial(crash.kill, story), crash.calls(story), SAMPLE)
+    problems = sample(partial(crash.kill, story), crash.calls(story), SAMPLES[name])
     assert not problems, "\n".join(problems)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@STORY
-def test_killed_everywhere(crash: Campaign, story: Story) -> None:
+@pytest.mark.parametrize("name", STORIES)
+def test_killed_everywhere(crash: Campaign, name: str) -> None:
+    story = STORIES[name]
     problems = sweep(partial(crash.kill, story), 2 * crash.calls(story))
     assert not problems, "\n".join(problems)
 

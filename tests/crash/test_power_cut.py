@@ -9,18 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.campaign import HEALING, LOAD, NEVER, PULL, REMOVAL, REPAIR, Campaign, Story, sample, sweep
+from tests.crash.campaign import NEVER, Campaign, sample, sweep
 from tests.crash.power import Disk, PowerCut, disk
 from tests.crash.samples import BUSYBOX
+from tests.crash.stories import POWER_CUTS, STORIES
 from tests.crash.tracer import trace
 from tests.peers.daemon import Daemon
 
 pytestmark = pytest.mark.xdist_group("crash-power-cut")
 
-SAMPLE = 3
-STORIES = {"pull": PULL, "removal": REMOVAL, "repair": REPAIR, "healing": HEALING, "load": LOAD}
+SAMPLES = {"pull": 3, "removal": 3, "repair": 3, "healing": 3, "load": 3, "gc": 2, "prune": 2}
 JOURNAL = pytest.mark.parametrize("journal", [False, True], ids=["journal-lost", "journal-written"])
-STORY = pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +30,19 @@ def storage(tmp_path_factory) -> Iterator[Disk]:
 
 
 @JOURNAL
-@STORY
-def test_power_cut_at_some_points(crash: Campaign, storage: Disk, story: Story, journal: bool) -> None:
-    problems = sample(partial(crash.cut, story, storage, journal), crash.calls(story), SAMPLE)
+@pytest.mark.parametrize("name", SAMPLES)
+def test_power_cut_at_some_points(crash: Campaign, storage: Disk, name: str, journal: bool) -> None:
+    story = STORIES[name]
+    problems = sample(partial(crash.cut, story, storage, journal), crash.calls(story), SAMPLES[name])
     assert not problems, "\n".join(problems)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @JOURNAL
-@STORY
-def test_power_cut_everywhere(crash: Campaign, storage: Disk, story: Story, journal: bool) -> None:
+@pytest.mark.parametrize("name", POWER_CUTS)
+def test_power_cut_everywhere(crash: Campaign, storage: Disk, name: str, journal: bool) -> None:
+    story = STORIES[name]
     problems = sweep(partial(crash.cut, story, storage, journal), 2 * crash.calls(story))
     assert not problems, "\n".join(problems)
 

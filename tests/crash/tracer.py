@@ -37,20 +37,22 @@ _NUMBERS: dict[str, dict[str, int | None]] = {
     "x86_64": {
         "rename": 82, "renameat": 264, "renameat2": 316, "mkdir": 83, "mkdirat": 258, "symlink": 88,
         "symlinkat": 266, "unlink": 87, "unlinkat": 263, "rmdir": 84, "fsync": 74, "fdatasync": 75,
-        "syncfs": 306, "openat": 257,
+        "syncfs": 306, "openat": 257, "mount": 165, "move_mount": 429, "umount2": 166,
     },
     "aarch64": {
         "rename": None, "renameat": 38, "renameat2": 276, "mkdir": None, "mkdirat": 34, "symlink": None,
         "symlinkat": 36, "unlink": None, "unlinkat": 35, "rmdir": None, "fsync": 82, "fdatasync": 83,
-        "syncfs": 267, "openat": 56,
+        "syncfs": 267, "openat": 56, "mount": 40, "move_mount": 429, "umount2": 39,
     },
 }  # fmt: skip
 # Which argument is the name that changes, for the account of a kill.
-_NAMES = {"rename": 1, "renameat": 3, "renameat2": 3, "symlink": 1, "symlinkat": 2}
+_NAMES = {
+    "rename": 1, "renameat": 3, "renameat2": 3, "symlink": 1, "symlinkat": 2, "mount": 1, "move_mount": 3,
+}  # fmt: skip
 _DESCRIPTORS = {"fsync", "fdatasync", "syncfs"}
 
 CALLS = {name: number for name, number in _NUMBERS[platform.machine()].items() if number is not None}
-"""Every call that changes names or flushes; of ``openat`` only those with ``O_CREAT``."""
+"""Every call that changes names, mounts or flushes; of ``openat`` only those with ``O_CREAT``."""
 
 # seccomp.h, bpf_common.h, ptrace.h, prctl.h
 _RET_ALLOW, _RET_TRACE = 0x7FFF0000, 0x7FF00000

@@ -152,12 +152,24 @@ class Core:
     def recover(self) -> int:
         """Finish or undo what killed processes left; returns how many things were cleared."""
         return (
-            self.layers.recover()
+            self._clear_mounts()
+            + self.layers.recover()
             + self._finish_removals()
             + self._forget_manifests()
             + self._discard_blobs()
             + self.trash.empty()
         )
+
+    def _clear_mounts(self) -> int:
+        """Before the layers: what stands on them goes first."""
+        try:
+            if not os.listdir(self.layout.mounts):
+                return 0
+        except FileNotFoundError:
+            return 0
+        from onggi.engine.mounts import Mounts
+
+        return Mounts(self).recover()
 
     def _finish_removals(self) -> int:
         finished = 0

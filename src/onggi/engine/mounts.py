@@ -1,31 +1,29 @@
 """Images mounted by hand: the read-only stack of an image's layers on a directory.
 
-A mount outlives the process that made it, so each has a record, ``onggi/mounts/<id>.json``,
-and by default a directory ``onggi/mounts/<id>``. A record whose directory is no mountpoint
-any more (after a reboot) is cleared by the next command that lists or changes mounts.
+By default that is ``onggi/mounts/<id>``. What is on record of a mount, and what a killed maker
+leaves, see :mod:`mount_records`; every changing command clears that.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from onggi.engine.core import Core
+from onggi.engine.mount_records import MOUNTED, MOUNTING, MountRecord, MountRecords, own_namespace
 from onggi.engine.names import ImageNotFound, find_image
-from onggi.errors import Conflict, InvalidArgument, NotFound
-from onggi.oci.digest import ImageID, random_id
-from onggi.store.atomic import make_directory, write_file
+from onggi.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
+from onggi.oci.digest import CacheID, ImageID, random_id
+from onggi.store.atomic import make_directory
 
 if TYPE_CHECKING:
     from onggi.engine.image import Image
 
-__all__ = ["MountRecord", "MountedImage", "Mounts", "NotMounted"]
+__all__ = ["MountRecord", "MountedElsewhere", "MountedImage", "Mounts", "NotMounted"]
 
 
 class NotMounted(NotFound):
@@ -35,15 +33,14 @@ class NotMounted(NotFound):
         super().__init__(f"unmount {name}: not mounted", hint="'onggi image mount' lists what is mounted")
 
 
-@dataclass(frozen=True, slots=True)
-class MountRecord:
-    """One mounted image. ``mounted_at`` is seconds since 1970."""
+class MountedElsewhere(FailedPrecondition):
+    """The mount is in another mount namespace, where ``process`` lives; from here it cannot be reached."""
 
-    id: str
-    image_id: ImageID
-    reference: str
-    path: str
-    mounted_at: float
+    def __init__(self, record: MountRecord, process: int) -> None:
+        super().__init__(
+            f"unmount {record.path}: it is mounted in the mount namespace of process {process}",
+            hint=f"nsenter --mount=/proc/{process}/ns/mnt onggi image unmount {record.id}",
+        )
 
 
 class Mounts:
@@ -51,6 +48,9 @@ class Mounts:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._records = MountRecords(core.layout.mounts)
+
+    # --- mounting -------------------------------------------------------------------------
 
     def mount(self, name: str, target: str | None = None) -> MountRecord:
         """Mount an image read-only; on a directory of the data root, or on ``target``.
@@ -60,45 +60,84 @@ class Mounts:
         """
         with self._core.writing():
             image_id = find_image(self._core, name)
-            record = self._record(image_id, name, target)
             with self._core.locks.acquire(f"image-{image_id.hex}", exclusive=False):
-                self._attach(image_id, Path(record.path), own=target is None)
-                write_file(self._file(record.id), json.dumps(asdict(record)).encode(), 0o600)
+                record = self._make(image_id, name, target)
             self._core.emit("mount", image_id, {"name": name, "path": record.path})
             return record
 
-    def _record(self, image_id: ImageID, name: str, target: str | None) -> MountRecord:
-        id = random_id()[:12]
-        path = str(self._core.layout.mounts / id) if target is None else os.path.abspath(target)
-        return MountRecord(id, image_id, name, path, time.time())
+    def _make(self, image_id: ImageID, name: str, target: str | None) -> MountRecord:
+        chains = self._core.images.get(image_id).chain_ids
+        if not chains:
+            raise InvalidArgument(
+                f"mount {image_id.short}: the image has no layers", hint="there is nothing to mount"
+            )
+        with self._core.layers.lease(chains[-1]):
+            layer = self._core.layers.get(chains[-1])
+            if layer is None:
+                raise ImageNotFound(image_id)
+            id = random_id()[:12]
+            path = str(self._records.own_path(id)) if target is None else os.path.abspath(target)
+            record = MountRecord(
+                id, image_id, name, path, time.time(), MOUNTING, layer.cache_id, own_namespace()
+            )
+            return self._attach(record, own=target is None)
 
-    def _attach(self, image_id: ImageID, path: Path, *, own: bool) -> None:
-        if own:
-            make_directory(path, 0o755)
-        elif not path.is_dir():
-            raise InvalidArgument(f"mount on {path}: not a directory", hint=f"make it first: mkdir {path}")
-        elif _is_mounted(path):
-            raise Conflict(f"mount on {path}: something is mounted there", hint="choose another directory")
+    def _attach(self, record: MountRecord, *, own: bool) -> MountRecord:
+        """Record, mount, record; a failure leaves nothing, a kill what :meth:`recover` clears."""
+        lease = self._core.locks.acquire(f"mount-{record.id}", exclusive=True)
         try:
-            mount_image(self._core, image_id, path)
-        except BaseException:
-            if own:
-                os.rmdir(path)
-            raise
+            self._announce(record, own=own)
+            try:
+                if own:
+                    make_directory(Path(record.path), 0o755)
+                mounted = self._mount(record)
+            except BaseException:
+                self._undo(record)
+                raise
+        finally:
+            lease.release(remove=True)
+        return mounted
+
+    def _announce(self, record: MountRecord, *, own: bool) -> None:
+        """Write the record, unless the directory is none, or somebody else's mountpoint."""
+        path = record.path
+        if not own and not os.path.isdir(path):
+            raise InvalidArgument(f"mount on {path}: not a directory", hint=f"make it first: mkdir {path}")
+        with self._core.locks.acquire("mounts", exclusive=True):
+            if not own and (record.is_here or self._is_being_mounted_on(path)):
+                raise Conflict(
+                    f"mount on {path}: something is mounted there", hint="choose another directory"
+                )
+            self._records.write(record)
+
+    def _is_being_mounted_on(self, path: str) -> bool:
+        others = (other.path for other in self._records if other.state == MOUNTING)
+        return os.path.realpath(path) in map(os.path.realpath, others)
+
+    def _mount(self, record: MountRecord) -> MountRecord:
+        self._core.driver.mount(CacheID(record.cache_id), Path(record.path))
+        mounted = replace(record, state=MOUNTED)
+        self._records.write(mounted)
+        self._core.used(record.image_id)
+        return mounted
+
+    # --- unmounting -----------------------------------------------------------------------
 
     def unmount(self, name: str) -> list[MountRecord]:
-        """Unmount by path, mount id, image name or id; every mount of that image. Raises NotMounted."""
+        """Unmount by path, mount id, image name or id; every mount of that image.
+
+        Raises NotMounted, MountedElsewhere.
+        """
         with self._core.writing():
-            records = self._matching(name)
-            if not records:
+            done = [record for record in self._matching(name) if self._detach(record)]
+            if not done:
                 raise NotMounted(name)
-            for record in records:
-                self._detach(record)
+            for record in done:
                 self._core.emit("unmount", record.image_id, {"name": record.reference, "path": record.path})
-            return records
+            return done
 
     def _matching(self, name: str) -> list[MountRecord]:
-        records = list(self._records())
+        records = list(self._records)
         exact = [record for record in records if name == record.id or os.path.abspath(name) == record.path]
         if exact:
             return exact
@@ -108,47 +147,65 @@ class Mounts:
             return [record for record in records if record.reference == name]
         return [record for record in records if record.image_id == image_id]
 
-    def _detach(self, record: MountRecord) -> None:
+    def _detach(self, record: MountRecord) -> bool:
+        """False when somebody else was quicker."""
+        with self._core.locks.acquire(f"mount-{record.id}", exclusive=True) as lease:
+            known = self._records.read(record.id)
+            if known is not None:
+                process = known.lives_elsewhere
+                if process:
+                    raise MountedElsewhere(known, process)
+                self._undo(known)
+            lease.release(remove=True)
+        return known is not None
+
+    def _undo(self, record: MountRecord) -> None:
         from onggi.linux.mount import unmount
 
-        if _is_mounted(record.path):
+        if record.is_shown:
             unmount(record.path)
-        self._forget(record)
+        self._records.forget(record.id)
 
-    def _forget(self, record: MountRecord) -> None:
-        if Path(record.path).parent == self._core.layout.mounts:
-            try:
-                os.rmdir(record.path)
-            except OSError:
-                pass
-        self._file(record.id).unlink(missing_ok=True)
+    # --- looking --------------------------------------------------------------------------
 
     def list(self) -> list[MountRecord]:
-        """What is mounted now, oldest first."""
-        mounted = [record for record in self._records() if _is_mounted(record.path)]
+        """What is mounted now, oldest first; in other mount namespaces too."""
+        mounted = [
+            record
+            for record in self._records
+            if record.state == MOUNTED and (record.is_here or record.lives_elsewhere)
+        ]
         return sorted(mounted, key=lambda record: record.mounted_at)
 
-    def recover(self) -> None:
-        """Forget mounts that are gone, e.g. after a reboot."""
-        for record in list(self._records()):
-            if not _is_mounted(record.path):
-                self._forget(record)
+    # --- after a crash --------------------------------------------------------------------
 
-    def _records(self) -> Iterator[MountRecord]:
-        try:
-            names = sorted(os.listdir(self._core.layout.mounts))
-        except (FileNotFoundError, PermissionError):
-            return
-        for name in names:
-            if name.endswith(".json"):
-                try:
-                    document = json.loads((self._core.layout.mounts / name).read_bytes())
-                    yield MountRecord(**{**document, "image_id": ImageID(document["image_id"])})
-                except (ValueError, TypeError, KeyError, OSError):
-                    continue
+    def abandoned(self) -> tuple[str, ...]:
+        """Ids of mounts that are gone or were never finished, and of directories without a record."""
+        held = self._core.locks.is_held
+        return tuple(id for id in self._records.ids() if self._is_abandoned(id) and not held(f"mount-{id}"))
 
-    def _file(self, id: str) -> Path:
-        return self._core.layout.mounts / f"{id}.json"
+    def recover(self) -> int:
+        """Clear what is abandoned; returns how many things were."""
+        return sum(self.clear(id) for id in self.abandoned())
+
+    def clear(self, id: str) -> bool:
+        """Clear an abandoned mount; False when it is not abandoned after all."""
+        lease = self._core.locks.try_acquire(f"mount-{id}", exclusive=True)
+        if lease is None:
+            return False
+        with lease:
+            abandoned = self._is_abandoned(id)
+            if abandoned:
+                self._undo(self._records.read(id) or self._records.lost(id))
+            lease.release(remove=True)
+        return abandoned
+
+    def _is_abandoned(self, id: str) -> bool:
+        """To be asked while nobody has the lease ``mount-<id>``, or we have."""
+        record = self._records.read(id)
+        if record is None:
+            return id in self._records.ids()
+        return not record.lives_elsewhere and (record.state == MOUNTING or not record.is_here)
 
 
 class MountedImage:
@@ -173,25 +230,3 @@ class MountedImage:
     ) -> None:
         if self._record is not None:
             self._mounts.unmount(self._record.id)
-
-
-def _is_mounted(path: str | Path) -> bool:
-    """True also for an image of one layer, whose mount is a bind mount (``os.path.ismount`` misses those)."""
-    from onggi.linux.filesystem import is_mountpoint
-
-    return is_mountpoint(os.fspath(path))
-
-
-def mount_image(core: Core, image_id: ImageID, target: Path) -> None:
-    """Mount the stack of an image's layers on ``target``, leased against a removal meanwhile."""
-    chains = core.images.get(image_id).chain_ids
-    if not chains:
-        raise InvalidArgument(
-            f"mount {image_id.short}: the image has no layers", hint="there is nothing to mount"
-        )
-    with core.layers.lease(chains[-1]):
-        record = core.layers.get(chains[-1])
-        if record is None:
-            raise ImageNotFound(image_id)
-        core.driver.mount(record.cache_id, target)
-    core.used(image_id)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from onggi.engine.core import Core
 from onggi.engine.gc import Found
 from onggi.engine.marks import Marks
-from onggi.engine.sweep_files import blobs, distribution, locks, notes, temporary_files
+from onggi.engine.sweep_files import blobs, distribution, locks, mounts, notes, temporary_files
 from onggi.engine.sweep_layers import (
     directories,
     image_metadata,
@@ -30,6 +30,7 @@ __all__ = ["everything"]
 
 def everything(core: Core, marks: Marks) -> Iterator[Found]:
     """Every thing; in an order in which what one removal sets free is found later."""
+    yield from mounts(core)
     yield from images(core, marks)
     yield from image_metadata(core)
     yield from orphan_mounts(core, marks)

@@ -12,15 +12,16 @@ from pathlib import Path
 from onggi.engine.core import Core
 from onggi.engine.gc import Found, goes, stays
 from onggi.engine.marks import is_settled, listdir, text_of
+from onggi.engine.mounts import Mounts
 from onggi.oci.digest import ChainID, Digest, ImageID
 from onggi.store.locks import want_lock
 
-__all__ = ["blobs", "distribution", "locks", "notes", "temporary_files"]
+__all__ = ["blobs", "distribution", "locks", "mounts", "notes", "temporary_files"]
 
 # Seconds that what was learnt of a blob outlives its layer (Docker keeps it for ever). It saves a
 # download or an upload when the layer comes back, as after a rollback; that happens in weeks.
 _DISTRIBUTION_AGE_S = 30 * 86400.0
-_LOCK = re.compile(r"(chain|image|staging|want|blob)-([0-9a-f]{64}(?:-init)?)")
+_LOCK = re.compile(r"(chain|image|staging|want|blob)-([0-9a-f]{64}(?:-init)?)|(mount)-([0-9a-f]{12})")
 
 
 # --- what was received and learnt ---------------------------------------------------------------
@@ -118,6 +119,17 @@ def _unlink(path: Path) -> bool:
     return True
 
 
+def mounts(core: Core) -> Iterator[Found]:
+    """Recovery has cleared the abandoned ones before a sweep; a dry run finds them."""
+    verbs = Mounts(core)
+    for record in verbs.list():
+        reason = f"an image is mounted on {record.path}"
+        yield Found("mount", record.id, reason, int, None, record.path)
+    for id in verbs.abandoned():
+        reason = "whoever mounted it was killed, or it was unmounted by other means"
+        yield Found("mount", id, reason, int, partial(verbs.clear, id), str(core.layout.mounts / id))
+
+
 def notes(core: Core) -> Iterator[Found]:
     """Pins and last uses of what is gone."""
     for name in core.last_use.names():
@@ -157,7 +169,7 @@ def locks(core: Core) -> Iterator[Found]:
     """Lock files of what is gone; empty, but each an inode."""
     for name in listdir(core.layout.locks):
         match = _LOCK.fullmatch(name)
-        if match and not _has_object(core, match[1], match[2]) and not core.locks.is_held(name):
+        if match and not _has_object(core, *filter(None, match.groups())) and not core.locks.is_held(name):
             path = core.layout.locks / name
             yield goes(
                 "lock file", name[:20], path, "what it stands for is gone", partial(_remove_lock, core, name)
@@ -169,6 +181,8 @@ def _has_object(core: Core, kind: str, hex: str) -> bool:
         return ChainID(f"sha256:{hex}") in core.layers.db
     if kind == "image":
         return ImageID(f"sha256:{hex}") in core.images
+    if kind == "mount":
+        return (core.layout.mounts / f"{hex}.json").exists()
     if kind == "staging":
         return (core.layout.staging / hex).exists()
     return any(path.exists() for path in _blob_files(core, Digest(f"sha256:{hex}")))

@@ -6,9 +6,13 @@ import ctypes
 import errno
 import os
 
+from onggi.record import record
+
 __all__ = [
     "FILESYSTEM_NAMES",
+    "MountLine",
     "is_mountpoint",
+    "mounts_on",
     "renameat2_exchange",
     "renameat2_noreplace",
     "statfs_type",
@@ -125,14 +129,33 @@ def _renameat2(source: str | bytes, target: str | bytes, flags: int) -> None:
     _check(result, source, target)
 
 
-def is_mountpoint(path: str | bytes) -> bool:
-    """Whether something is mounted on ``path``, bind mounts of the same file system included."""
+@record
+class MountLine:
+    """One mount of the kernel's table: its file system's ``type``, and the whole line."""
+
+    type: bytes
+    text: bytes
+
+
+def mounts_on(path: str | bytes) -> list[MountLine]:
+    """What is mounted on ``path`` itself, the uppermost last; bind mounts of the same file system too."""
     real = os.path.realpath(os.fsencode(path))
     try:
         with open("/proc/self/mountinfo", "rb") as table:
-            return any(_unescape(line.split(b" ", 5)[4]) == real for line in table)
+            return [_mount_line(line) for line in table if _unescape(line.split(b" ", 5)[4]) == real]
     except FileNotFoundError:
-        return os.path.ismount(real)
+        return [MountLine(b"", b"")] if os.path.ismount(real) else []
+
+
+def is_mountpoint(path: str | bytes) -> bool:
+    """Whether something is mounted on ``path``."""
+    return bool(mounts_on(path))
+
+
+def _mount_line(line: bytes) -> MountLine:
+    """``36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`` (proc_pid_mountinfo(5))."""
+    _, _, rest = line.partition(b" - ")
+    return MountLine(rest.split(b" ", 1)[0], line)
 
 
 def _unescape(field: bytes) -> bytes:
