@@ -58,6 +58,7 @@ class Erofs:
 
     name = "erofs"
     max_depth = MAX_DEPTH
+    job_name = "keep"
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -115,7 +116,7 @@ class Erofs:
         except BaseException:
             os.close(directory)
             raise
-        return Job({"job": "keep", "uuid": staged.cache_id[:_UUID_DIGITS]}, (directory, entry))
+        return Job({"job": self.job_name, "uuid": staged.cache_id[:_UUID_DIGITS]}, (directory, entry))
 
     def empty(self, staged: StagedDirectory) -> None:
         """Forget what was kept."""

@@ -19,6 +19,7 @@ import socket
 import sys
 
 from onggi.drivers import worker
+from onggi.linux.memory import keep_freed_memory
 from onggi.linux.process import set_parent_death_signal
 
 __all__ = ["main"]
@@ -28,14 +29,18 @@ MAX_REQUEST_BYTES = 16 * 1024
 MAX_DESCRIPTORS = 8
 
 
-def main(fd: int) -> None:
-    """Serve requests on descriptor ``fd`` until it is closed at the other end."""
+def main(fd: int, job: str = "") -> None:
+    """Serve requests on descriptor ``fd`` until it is closed at the other end.
+
+    ``job``: of which kind the first requests will be; what it needs is imported at once.
+    """
     # Ctrl-C reaches the whole foreground group, SIGTERM a whole service; only the engine decides
     # what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    worker.preload()
+    keep_freed_memory()
+    worker.preload(job)
     gc.collect()
     gc.freeze()
     requests = socket.socket(fileno=fd)

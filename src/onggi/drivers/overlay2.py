@@ -82,6 +82,7 @@ class Overlay2:
 
     name = "overlay2"
     max_depth = MAX_DEPTH
+    job_name = "unpack"
 
     def __init__(self, home: Path) -> None:
         self._home = home

@@ -19,10 +19,10 @@ from onggi.drivers.unpack import unpack
 __all__ = ["preload", "run"]
 
 
-def preload() -> None:
-    """Import before the first fork what every worker needs."""
+def preload(job: str) -> None:
+    """Import before the first fork what every worker needs, and what one for ``job`` does."""
     crc64.crc64(b"")
-    for module in ("isal.igzip_lib", "isal.isal_zlib"):
+    for module in ("isal.igzip_lib", "isal.isal_zlib", *_MODULES.get(job, ())):
         _import_if_there(module)
 
 

@@ -16,7 +16,7 @@ __all__ = ["HelperFailed", "Workers"]
 
 # The helper finds its socket here; low numbers are the standard streams.
 _HELPER_FD = 9
-_START = "import sys; sys.path[:] = {path!r}; from onggi.drivers.helper import main; main({fd})"
+_START = "import sys; sys.path[:] = {path!r}; from onggi.drivers.helper import main; main({fd}, {job!r})"
 
 
 class HelperFailed(FailedPrecondition):
@@ -30,9 +30,13 @@ class HelperFailed(FailedPrecondition):
 
 
 class Workers:
-    """Starts workers. Thread-safe; owns the helper process until :meth:`close`."""
+    """Starts workers. Thread-safe; owns the helper process until :meth:`close`.
 
-    def __init__(self) -> None:
+    ``job``: what most of them will do (worker.py); the helper gets ready for it.
+    """
+
+    def __init__(self, job: str = "") -> None:
+        self._job = job
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._pid = 0
@@ -71,7 +75,7 @@ class Workers:
 
     def _ensure(self) -> socket.socket:
         if self._socket is None:
-            self._socket, self._pid = _spawn()
+            self._socket, self._pid = _spawn(self._job)
         return self._socket
 
     def close(self) -> None:
@@ -90,11 +94,11 @@ class Workers:
             pass
 
 
-def _spawn() -> tuple[socket.socket, int]:
+def _spawn(job: str) -> tuple[socket.socket, int]:
     if not sys.executable:
         raise HelperFailed("this Python does not know its own executable (sys.executable is empty)")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    code = _START.format(path=_import_path(), fd=_HELPER_FD)
+    code = _START.format(path=_import_path(), fd=_HELPER_FD, job=job)
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),

@@ -150,7 +150,7 @@ class Engine:
     def _workers(self) -> Workers:
         from onggi.drivers.workers import Workers
 
-        return Workers()
+        return Workers(self._core.driver.job_name)
 
     @cached_property
     def _client(self) -> RegistryClient:

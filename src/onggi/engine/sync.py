@@ -158,7 +158,7 @@ def _take(
     cancel: CancelToken,
 ) -> list[Synced]:
     core = Core.open(config)
-    workers = Workers()
+    workers = Workers(core.driver.job_name)
     sink = Sink(
         images=core.images,
         tags=core.tags,

@@ -33,6 +33,8 @@ class StorageDriver(Protocol):
 
     name: str
     max_depth: int
+    job_name: str
+    """What its workers do most (worker.py)."""
 
     def check_host(self) -> None:
         """Raise when this host, user or file system cannot keep layers of this driver."""
