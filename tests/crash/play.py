@@ -17,6 +17,7 @@ from tests.crash.child import open_engine
 from tests.crash.registry import counting
 from tests.crash.samples import APP, BUSYBOX, DEEP, MIXED, OTHER, documents, write_samples
 from tests.crash.verbs import SAMPLES, SLOWEST_S, Line, Scene, read_log
+from tests.peers.images import member, tar
 from tests.peers.processes import require
 from tests.peers.registries import start_registry
 
@@ -54,6 +55,7 @@ def scene(work: Path) -> Iterator[Scene]:
             host=registry.host,
             ids=ids,
             archives=archives,
+            tarball=_write_tarball(work / "tree.tar"),
             targets=[str(target) for target in targets],
             other=str(work / "other"),
             config=str(config),
@@ -77,6 +79,11 @@ def _write_archives(work: Path, mirror: str) -> list[str]:
         for file, names in archives.items():
             engine.images.save(names, work / file)
     return [str(work / file) for file in archives]
+
+
+def _write_tarball(path: Path) -> str:
+    path.write_bytes(tar([member("etc/", None), member("etc/name", b"imported")]))
+    return str(path)
 
 
 class _Player:

@@ -53,13 +53,14 @@ SLOWEST_S = 60.0
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Where the play is. ``host`` takes pushes, ``ids`` are image ids by sample, ``archives`` files to
-    load, ``targets`` directories to mount on, ``other`` a data root to sync from."""
+    load, ``tarball`` one to import, ``targets`` directories to mount on, ``other`` a data root to sync from."""
 
     root: str
     mirror: str
     host: str
     ids: dict[str, str]
     archives: list[str]
+    tarball: str
     targets: list[str]
     other: str
     config: str
@@ -117,6 +118,9 @@ class Actor:
 
     def load(self, archive: str) -> None:
         self._engine.images.load(Path(archive), timeout_s=SLOWEST_S)
+
+    def import_(self, tarball: str, name: str) -> None:
+        self._engine.images.import_(Path(tarball), name or None)
 
     def sync(self, *names: str) -> None:
         self._engine.sync_from(self._scene.other, names, timeout_s=SLOWEST_S)
@@ -197,6 +201,18 @@ class Actor:
     def walk(self, name: str) -> None:
         for entry in self._engine.images.get(name).walk():
             entry.kind  # noqa: B018
+
+    def diff(self, layer: str) -> None:
+        for _ in self._engine.layer(layer).diff():
+            pass
+
+    def explain(self, text: str) -> None:
+        self._engine.explain_all(text)
+
+    def inspect(self, name: str) -> None:
+        image = self._engine.images.get(name)
+        image.inspect()
+        image.history()
 
     def list(self) -> None:
         for image in self._engine.images.list(all=True):
@@ -309,6 +325,7 @@ VERBS: dict[str, Verb] = {
     "push": Verb(8, lambda scene, rng: (rng.choice(scene.moving),), (NotFound,)),
     "save": Verb(5, lambda scene, rng: (_any(scene, rng), _any(scene, rng)), (NotFound,)),
     "load": Verb(6, lambda scene, rng: (rng.choice(scene.archives),)),
+    "import": Verb(2, lambda scene, rng: (scene.tarball, rng.choice(("", *TAGS)))),
     "sync": Verb(4, lambda scene, rng: rng.choice(((), (APP,), (BUSYBOX, APP)))),
     "tag": Verb(
         12,
@@ -336,6 +353,9 @@ VERBS: dict[str, Verb] = {
     ),
     "look": Verb(5, lambda scene, rng: (_any(scene, rng),), (NotFound,)),
     "cat": Verb(6, _layer, (NotFound, LayerNotFound)),
+    "diff": Verb(3, lambda scene, rng: _layer(scene, rng)[:1], (NotFound,)),
+    "explain": Verb(2, lambda scene, rng: (_any(scene, rng),), (NotFound,)),
+    "inspect": Verb(3, lambda scene, rng: (_any(scene, rng),), (NotFound,)),
     "walk": Verb(4, lambda scene, rng: (_any(scene, rng),), (NotFound,)),
     "list": Verb(4, lambda scene, rng: ()),
     "df": Verb(3, lambda scene, rng: (_flag(rng),)),
@@ -343,7 +363,7 @@ VERBS: dict[str, Verb] = {
     "cli": Verb(8, _command),
 }
 # The same verb with other words and other errors.
-_METHODS = {"pull-moving": "pull", "verify-whole": "verify"}
+_METHODS = {"pull-moving": "pull", "verify-whole": "verify", "import": "import_"}
 
 
 def draw(scene: Scene, seed: str) -> Iterator[tuple[Verb, Words]]:
