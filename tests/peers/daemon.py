@@ -77,22 +77,39 @@ class Daemon:
             subprocess.run(["umount", "-l", str(self.data_root)], check=False)
         shutil.rmtree(self._exec_root, ignore_errors=True)
 
+    def crash(self) -> None:
+        """Kill it where it stands; its containerd goes with it."""
+        assert self._process is not None
+        self._process.kill()
+
     def run(
         self, *words: str, check: bool = True, stdin: bytes | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run the docker command line on this daemon."""
-        environment = {
+        done = subprocess.run(
+            [require("docker"), *words], capture_output=True, text=True, env=self._environment, check=False
+        )
+        assert not check or done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
+        return done
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """The same without waiting for its end, nor for what it says."""
+        return subprocess.Popen(
+            [require("docker"), *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self._environment,
+        )
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {
             "PATH": os.environ["PATH"],
             "HOME": str(self._work),
             "DOCKER_HOST": f"unix://{self._socket}",
             "DOCKER_API_VERSION": "1.41",
             "DOCKER_CONFIG": str(self._work / "config"),
         }
-        done = subprocess.run(
-            [require("docker"), *words], capture_output=True, text=True, env=environment, check=False
-        )
-        assert not check or done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
-        return done
 
     def output(self, *words: str) -> str:
         """Standard output of a command that must succeed."""
