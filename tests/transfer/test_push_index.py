@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from onggi import Config, Engine
-from onggi.errors import InvalidArgument
+from onggi.errors import InvalidArgument, OnggiError
 from onggi.oci.digest import Digest
 from onggi.oci.manifest import Index, parse_manifest
 from onggi.oci.platform import Platform
@@ -22,6 +22,7 @@ from onggi.transfer.push_index import _readings, _walk
 from tests.peers.images import Layout, member, tar
 from tests.peers.registries import Registry
 from tests.peers.tools import Tool
+from tests.registry.upload_site import Fault, UploadSite
 
 PLATFORMS = ("linux/amd64", "linux/arm/v7", "linux/arm64")
 LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -203,6 +204,30 @@ def test_removal_forgets_the_index(engine: Engine) -> None:
     assert len(list(directory.iterdir())) == 3
     engine.images.remove(pulled["linux/arm/v7"])
     assert not directory.exists()
+
+
+def test_members_go_first_and_a_refused_index_changes_no_name(engine: Engine) -> None:
+    pull(engine, "multi", PLATFORMS[:2])
+    site = UploadSite()
+    try:
+        name = f"{site.host}/x"
+        engine.images.tag("multi", f"{name}:1")
+        refusal = b'{"errors": [{"code": "MANIFEST_INVALID", "message": "no lists here"}]}'
+        index = "/v2/x/manifests/1"
+        site.fault = lambda push: Fault(status=400, body=refusal) if push.path == index else None
+        with pytest.raises(OnggiError, match="no lists here"):
+            engine.images.push(f"{name}:1", all_platforms=True)
+        put = [push.path for push in site.asked("PUT", "/manifests/")]
+        assert put[-1] == index
+        assert [path.rpartition("/")[2][:7] for path in put[:-1]] == ["sha256:"] * 2
+        assert len([digest for image in engine.images for digest in image.digests if name in digest]) == 2
+        # The line breaks after the index was taken: the answer is asked for again.
+        broken = iter([Fault(deaf=True)])
+        site.fault = lambda push: next(broken, None) if push.path == index else None
+        pushed = engine.images.push(f"{name}:1", all_platforms=True)
+        assert pushed.digest == Digest.of(site.manifests["x", "1"][1])
+    finally:
+        site.stop()
 
 
 @pytest.mark.parametrize(
