@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 
 from onggi.errors import InvalidArgument
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Self
+    from typing import Any, Self
 
 __all__ = [
     "EMPTY_TAR_DIFF_ID",
@@ -111,16 +112,24 @@ class Hash(str):
 
 def _sha256_hex(data: bytes) -> str:
     """A document is hashed by CPython's own code: loading OpenSSL takes longer than that is slower."""
-    if len(data) <= _DOCUMENT_BYTES:
-        for module in ("_sha2", "_sha256"):  # from Python 3.12 on, before
-            try:
-                digest: str = __import__(module).sha256(data).hexdigest()
-            except ImportError:
-                continue
-            return digest
+    own = _own_sha256() if len(data) <= _DOCUMENT_BYTES else None
+    if own is not None:
+        digest: str = own(data).hexdigest()
+        return digest
     from hashlib import sha256
 
     return sha256(data).hexdigest()
+
+
+@cache
+def _own_sha256() -> Any:
+    """CPython's own sha256, or None; looked for once, since a module that is not there costs 0.3 ms."""
+    for module in ("_sha2", "_sha256"):  # from Python 3.12 on, before
+        try:
+            return __import__(module).sha256
+        except ImportError:
+            continue
+    return None
 
 
 class Digest(Hash):
