@@ -13,7 +13,7 @@ from typing import Any
 import onggi
 from tests.peers.images import Layout, member, odd_layers, tar
 
-__all__ = ["archive", "docker_archive", "engine", "rich_layers", "sample_layout"]
+__all__ = ["archive", "docker_archive", "engine", "legacy_archive", "rich_layers", "sample_layout"]
 
 
 def engine(root: Path, compat: str = "28") -> onggi.Engine:
@@ -93,4 +93,23 @@ def docker_archive(
         member("manifest.json", json.dumps([item]).encode()),
         *more,
     ]
+    return tar(members)
+
+
+def legacy_archive(
+    images: Sequence[tuple[str, str, bytes, bytes]], repositories: dict[str, dict[str, str]] | None
+) -> bytes:
+    """Of (old id, parent, JSON, layer); the parent is put into the JSON."""
+    members = []
+    for name, parent, raw, layer in images:
+        if parent:
+            raw = (
+                raw.rstrip()[:-1]
+                + (b"," if len(raw.strip()) > 2 else b"")
+                + b'"parent":"%s"}' % parent.encode()
+            )
+        members += [member(f"{name}/", None), member(f"{name}/VERSION", b"1.0")]
+        members += [member(f"{name}/json", raw), member(f"{name}/layer.tar", layer)]
+    if repositories is not None:
+        members.append(member("repositories", json.dumps(repositories).encode()))
     return tar(members)

@@ -178,7 +178,7 @@ def markdown(program: Program) -> str:
 
 def _markdown_command(command: Command) -> str:
     path = command.names[-1]
-    parts = [f"## {PROGRAM} {path}\n", f"{command.short}.\n"]
+    parts = [f"## {PROGRAM} {path}\n", *_markdown_text(command.long)]
     parts.append(f"```\n{command.usage_line(path)}\n```\n")
     others = [f"`{PROGRAM} {name}`" for name in command.paths if name != path]
     if others:
@@ -186,6 +186,14 @@ def _markdown_command(command: Command) -> str:
     if command.flags:
         parts.append(_markdown_flags(command.flags))
     return "\n".join(parts)
+
+
+def _markdown_text(text: str) -> list[str]:
+    """Paragraphs, each with a full stop; one that is indented stays as it stands."""
+    return [
+        f"```\n{paragraph}\n```\n" if paragraph.startswith(" ") else f"{paragraph.rstrip('.')}.\n"
+        for paragraph in text.split("\n\n")
+    ]
 
 
 def _markdown_flags(flags: Sequence[Flag]) -> str:

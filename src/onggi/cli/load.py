@@ -28,8 +28,13 @@ def run(session: Session) -> int:
     source = _source(session)
 
     def verb(sink: ProgressSink, cancel: CancelToken) -> Loaded:
-        platform = session.flag("platform") or None
-        return session.engine.images.load(source, platform=platform, progress=sink, cancel=cancel)
+        return session.engine.images.load(
+            source,
+            platform=session.flag("platform"),
+            all_platforms=session.flag("all-platforms"),
+            progress=sink,
+            cancel=cancel,
+        )
 
     try:
         loaded = run_watched(verb, progress_sink(kind, session.out))

@@ -39,9 +39,17 @@ def _load() -> Command:
         "load",
         usage="[OPTIONS]",
         short="Load an image from a tar archive or STDIN",
+        long=(
+            "Load images from a tar archive or STDIN: a Docker archive of any version, or an OCI layout.\n\n"
+            "Of an image for several platforms the one for this host is loaded; --all-platforms loads\n"
+            "all that are there, and the name goes to the one for this host, the others are called by\n"
+            "name and digest. An archive of before Docker 1.10 (without manifest.json) becomes the\n"
+            "images that dockerd makes of it, up to 28, the same ids included; Docker 29 refuses it."
+        ),
         run="load:run",
         arity=Arity(0, 0),
         flags=(
+            Flag("all-platforms", "bool", "Load all platforms that the archive has of an image"),
             Flag(
                 "input",
                 "string",
@@ -50,7 +58,7 @@ def _load() -> Command:
                 completes="file",
             ),
             Flag("json", "bool", "The same as --progress json"),
-            Flag("platform", "string", "Load only the given platform variant" + _PLATFORM),
+            Flag("platform", "list", "Load only the given platform variant" + _PLATFORM),
             progress_flag("json"),
             Flag("quiet", "bool", "Suppress the load output", short="q"),
         ),

@@ -265,7 +265,8 @@ class Images:
         self,
         source: Path | BinaryIO,
         *,
-        platform: str | None = None,
+        platform: str | Sequence[str] | None = None,
+        all_platforms: bool = False,
         progress: ProgressSink = discard,
         cancel: CancelToken | None = None,
         timeout_s: float | None = None,
@@ -273,13 +274,16 @@ class Images:
         """Load the images of a docker archive or an OCI layout.
 
         ``source`` is a file (compressed or not), a directory with an OCI layout, or a binary
-        file. Everything is checked, and either all images are loaded or none. Raises
-        DataLoss for an archive that is not what it says, InvalidArgument for no archive.
+        file. Everything is checked, and either all images are loaded or none. Of an image for
+        several platforms ``platform`` chooses, else this host; ``all_platforms`` takes what is
+        there. Raises DataLoss for an archive that is not what it says, NotFound for a platform
+        that it has not, InvalidArgument for no archive.
         """
         self._workers().warm_up()
-        from onggi.engine.loading import load
+        from onggi.engine.loading import choice_of, load
 
-        return load(self._core, self._workers(), source, platform, progress, cancel or CancelToken(timeout_s))
+        choice = choice_of(platform, all_platforms)
+        return load(self._core, self._workers(), source, choice, progress, cancel or CancelToken(timeout_s))
 
     def import_(
         self,

@@ -124,6 +124,9 @@ class ArchiveFiles(Protocol):
     def find(self, name: str) -> Extent | None:
         """The regular file of this name, links followed; None when there is none."""
 
+    def directories(self) -> list[str]:
+        """Names of the directories at the top, sorted bytewise."""
+
     def close(self) -> None:
         """End the life of every extent."""
 
@@ -293,6 +296,10 @@ class _Tar:
         elif member.type == REGULAR and member.sparse is None:
             self._files[name] = Extent(Path(f"/proc/self/fd/{self._fd}"), start, member.size)
 
+    def directories(self) -> list[str]:
+        names = {name.partition(b"/")[0] for name in (*self._files, *self._links) if b"/" in name}
+        return [name.decode("utf-8", "surrogateescape") for name in sorted(names)]
+
     def find(self, name: str) -> Extent | None:
         encoded = name.encode("utf-8", "surrogateescape")
         return None if len(encoded) > _MAX_NAME else self._files.get(self._resolve(encoded))
@@ -331,6 +338,11 @@ class _Directory:
             os.close(fd)
         self._open.clear()
         self._root = -1
+
+    def directories(self) -> list[str]:
+        with os.scandir(self._root) as entries:
+            names = [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return [name.decode("utf-8", "surrogateescape") for name in sorted(names)]
 
     def find(self, name: str) -> Extent | None:
         fd = self._open.get(name)

@@ -23,17 +23,18 @@ from onggi.layers.store import LayerStore
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import ChainID, DiffID, Digest, ImageID
 from onggi.oci.image_config import HistoryEntry, ImageConfig
-from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
 from onggi.oci.timestamps import parse_ns
 from onggi.progress import LayerStatus, ProgressSink
 from onggi.record import record
 from onggi.store.imagedb import ImageDB
 from onggi.store.locks import LockDirectory, lease_order
+from onggi.store.manifests import ManifestDB
 from onggi.store.tags import TagStore
 from onggi.transfer.archive_files import ArchiveFiles, Extent, MissingMember, open_archive
 from onggi.transfer.layers import Download, LayerPull, Need, Wanted, wanted_layers
-from onggi.transfer.load_plan import LayerFile, LoadableImage, check_blob, read_plan
+from onggi.transfer.load_plan import read_plan
+from onggi.transfer.loadable import LayerFile, LoadableImage, PlatformChoice, check_blob
 from onggi.transfer.reporter import Reporter
 
 __all__ = ["InvalidDiffID", "Loaded", "Loader", "LoadedImage"]
@@ -81,6 +82,7 @@ class Loader:
     layers: LayerStore
     images: ImageDB
     tags: TagStore
+    manifests: ManifestDB
     locks: LockDirectory
     workers: Workers
     spool: Path
@@ -89,15 +91,15 @@ class Loader:
     def load(
         self,
         source: Path | BinaryIO,
-        platform: Platform | None,
+        choice: PlatformChoice,
         sink: ProgressSink,
         cancel: CancelToken,
     ) -> Loaded:
-        """Load everything the archive has; ``sink`` gets Docker's messages and each layer's bytes."""
+        """Load what ``choice`` asks for; ``sink`` gets Docker's messages and each layer's bytes."""
         reporter = Reporter(sink)
         files = open_archive(source, self.spool, cancel)
         try:
-            images = read_plan(files, platform, self.compat, cancel)
+            images = read_plan(files, choice, self.compat, cancel)
             self._bring(files, images, reporter, cancel)
         finally:
             files.close()
@@ -118,6 +120,7 @@ class Loader:
             try:
                 self._unpack(wanted, archived, reporter, cancel)
                 for image in images:
+                    self._keep_documents(image)
                     self.images.add(image.config)
                 for child, parent in parents.items():
                     self.images.set_parent(child, parent)
@@ -127,6 +130,12 @@ class Loader:
                 self._undo(fresh, wanted)
                 raise
 
+    def _keep_documents(self, image: LoadableImage) -> None:
+        """For a push; unless the layers are uncompressed, which is no form for a registry."""
+        if all(file.blob and file.blob.media_type.endswith(("gzip", "zstd")) for file in image.layers):
+            for document in image.documents:
+                self.manifests.add(image.config.id, document)
+
     def _undo(self, fresh: Iterable[ImageID], wanted: Sequence[Wanted]) -> None:
         """Remove what this load made, unless somebody else has come to use it."""
         for image_id in fresh:
@@ -134,6 +143,7 @@ class Loader:
             if lease is not None:
                 if not self.tags.snapshot().of(image_id):
                     self.images.remove(image_id)
+                    self.manifests.remove(image_id)
                 lease.release(remove=image_id not in self.images)
         for layer in reversed(wanted):
             if layer.need is Need.UNPACK:
@@ -205,7 +215,9 @@ class Loader:
                     if before not in (None, image.config.id):
                         messages.append(_renamed(reference, before))
                     messages.append(f"Loaded image: {reference.familiar}")
-        messages += [f"Loaded image ID: {image.config.id}" for image in images if not image.references]
+        messages += [
+            f"Loaded image ID: {image.config.id}" for image in images if image.told and not image.references
+        ]
         for text in messages:
             reporter.message(text)
 

@@ -12,10 +12,10 @@ from onggi.oci.manifest import Index, Manifest, parse_manifest
 from onggi.oci.platform import NoMatchingPlatform, Platform, choose, select
 from onggi.transfer.layers import ConfigMismatch
 
-__all__ = ["ManifestSource", "PlatformSearch"]
+__all__ = ["NESTED_INDEXES", "ManifestSource", "PlatformSearch"]
 
 # Indexes within indexes, and documents looked at below one reference: a source could go on for ever.
-_NESTED_INDEXES = 4
+NESTED_INDEXES = 4
 _MOST_CANDIDATES = 32
 
 
@@ -48,8 +48,8 @@ class PlatformSearch:
         """
         if isinstance(document, Manifest):
             return document
-        if depth == _NESTED_INDEXES:
-            raise ConfigMismatch(f"indexes are nested deeper than {_NESTED_INDEXES}")
+        if depth == NESTED_INDEXES:
+            raise ConfigMismatch(f"indexes are nested deeper than {NESTED_INDEXES}")
         missing: NoMatchingPlatform | None = None
         for descriptor in self._candidates(document):
             try:

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["V1Image", "v1_images"]
+__all__ = ["V1Image", "v1_fields", "v1_images"]
 
 _EPOCH = "1970-01-01T00:00:00Z"
 
@@ -37,7 +37,9 @@ def v1_images(config: ImageConfig, compat: str) -> list[V1Image]:
     images: list[V1Image] = []
     for chain in config.chain_ids:
         top = len(images) == len(config.chain_ids) - 1
-        fields = _top(config, compat) if top else {"created": _EPOCH, "container_config": complete_config({})}
+        fields = (
+            v1_fields(config, compat) if top else {"created": _EPOCH, "container_config": complete_config({})}
+        )
         images.append(_image(fields, chain, images[-1].id if images else "", config, compat))
     return images
 
@@ -56,7 +58,7 @@ def _image(fields: dict[str, Any], chain: ChainID, parent: str, config: ImageCon
     return V1Image(digest, dump(document, compat=compat))
 
 
-def _top(config: ImageConfig, compat: str) -> dict[str, Any]:
+def v1_fields(config: ImageConfig, compat: str) -> dict[str, Any]:
     """Docker's V1Image in declaration order, what is empty left out."""
     document = config.document
     created = normalise(config.created)
