@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onggi.linux.mount import overlay_mount, unmount
+from onggi.tree.layer_tree import LayerTree, OpenLayers
 
 __all__ = ["mounted", "opened", "seen_by_kernel", "stack"]
 
@@ -41,11 +42,9 @@ def fill(directory: Path, rng: random.Random, depth: int = 0) -> None:
 
 
 @contextmanager
-def opened(layers: list[Path]) -> Iterator[list[int]]:
-    fds = [os.open(layer, os.O_RDONLY | os.O_DIRECTORY) for layer in layers]
-    yield fds
-    for fd in fds:
-        os.close(fd)
+def opened(layers: list[Path]) -> Iterator[list[LayerTree]]:
+    with OpenLayers() as trees:
+        yield trees.directories(layers)
 
 
 @contextmanager

@@ -75,8 +75,8 @@ def test_one_layer_upon_others(tmp_path: Path, seed: int) -> None:
     layers = stack(tmp_path, seed, 2 + seed % 3)
     with mounted(tmp_path / "new", layers) as new, mounted(tmp_path / "old", layers[1:]) as old:
         expected = docker_diff(old, new)
-    with opened(layers) as fds, Merged(fds) as after, Merged(fds[1:]) as before:
-        assert ours(before, after) == expected
+    with opened(layers) as trees:
+        assert ours(Merged(trees[1:]), Merged(trees)) == expected
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -85,13 +85,14 @@ def test_two_stacks(tmp_path: Path, seed: int) -> None:
     one, two = stack(tmp_path, 50 + seed, 1), stack(tmp_path, 60 + seed, 2)
     with mounted(tmp_path / "new", two + shared) as new, mounted(tmp_path / "old", one + shared) as old:
         expected = docker_diff(old, new)
-    with opened(one + two + shared) as fds, Merged([fds[0], *fds[3:]]) as before, Merged(fds[1:]) as after:
-        assert ours(before, after) == expected
+    with opened(one + two + shared) as trees:
+        assert ours(Merged([trees[0], *trees[3:]]), Merged(trees[1:])) == expected
 
 
 def test_a_base_adds_everything(tmp_path: Path) -> None:
     layers = stack(tmp_path, 3, 1)
-    with opened(layers) as fds, Merged(fds) as view:
+    with opened(layers) as trees:
+        view = Merged(trees)
         changes = ours(None, view)
         assert {kind for kind, _ in changes} == {"A"}
         assert len(changes) == len(list(view.walk(view.root))) - 1
@@ -105,5 +106,5 @@ def test_only_a_capability_changed(tmp_path: Path) -> None:
         (layer / "ping").write_bytes(b"p")
         os.utime(layer / "ping", (1, 1))
     os.setxattr(upper / "ping", "security.capability", capability)
-    with opened([upper, lower]) as fds, Merged(fds) as after, Merged(fds[1:]) as before:
-        assert list(differences(before, after)) == [Change("C", b"ping", 1)]
+    with opened([upper, lower]) as trees:
+        assert list(differences(Merged(trees[1:]), Merged(trees))) == [Change("C", b"ping", 1)]

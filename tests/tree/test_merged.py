@@ -20,7 +20,7 @@ def seen_by_us(view: Merged) -> dict[str, tuple[object, ...]]:
     for entry in view.walk(view.root):
         content: object = None
         if stat.S_ISREG(entry.status.st_mode):
-            with open(view.open(entry), "rb") as file:
+            with view.open(entry) as file:
                 content = file.read()
         elif entry.is_link:
             content = os.fsdecode(view.readlink(entry))
@@ -33,7 +33,8 @@ def seen_by_us(view: Merged) -> dict[str, tuple[object, ...]]:
 @pytest.mark.parametrize("seed", range(12))
 def test_the_kernel_sees_the_same_tree(tmp_path: Path, seed: int) -> None:
     layers = stack(tmp_path, seed, 2 + seed % 4)
-    with mounted(tmp_path / "m", layers) as root, opened(layers) as fds, Merged(fds) as view:
+    with mounted(tmp_path / "m", layers) as root, opened(layers) as trees:
+        view = Merged(trees)
         assert seen_by_us(view) == seen_by_kernel(root)
 
 
@@ -44,7 +45,8 @@ def test_an_opaque_root_hides_nothing_as_in_the_kernel(tmp_path: Path) -> None:
         (layer / layer.name).write_text("x")
     os.setxattr(upper, "trusted.overlay.opaque", b"y")
     layers = [upper, lower]
-    with mounted(tmp_path / "m", layers) as root, opened(layers) as fds, Merged(fds) as view:
+    with mounted(tmp_path / "m", layers) as root, opened(layers) as trees:
+        view = Merged(trees)
         assert seen_by_us(view) == seen_by_kernel(root)
 
 
@@ -52,7 +54,8 @@ def test_an_opaque_root_hides_nothing_as_in_the_kernel(tmp_path: Path) -> None:
 def test_links_resolve_as_in_a_chroot(tmp_path: Path, seed: int) -> None:
     layers = stack(tmp_path, seed, 3)
     paths = [b"/".join(random.Random(n).choices([b"a", b"b", b"c", b"..", b"."], k=4)) for n in range(60)]
-    with mounted(tmp_path / "m", layers) as root, opened(layers) as fds, Merged(fds) as view:
+    with mounted(tmp_path / "m", layers) as root, opened(layers) as trees:
+        view = Merged(trees)
         for path in paths:
             assert ours(view, path) == chrooted(root, path), path
 
@@ -94,9 +97,10 @@ def test_nothing_leads_out(tmp_path: Path) -> None:
     (layer / "sub" / "up").symlink_to("../../../../secret")
     (layer / "sub" / "out").symlink_to("../..")
     (layer / "round").symlink_to("round")
-    with opened([layer]) as fds, Merged(fds) as view:
+    with opened([layer]) as trees:
+        view = Merged(trees)
         for path in (b"absolute", b"sub/up", b"sub/out/secret", b"../../secret", b"sub/../../secret"):
-            with open(view.open(view.resolve(path)), "rb") as file:
+            with view.open(view.resolve(path)) as file:
                 assert file.read() == b"inside", path
         with pytest.raises(OSError) as caught:
             view.resolve(b"round")
@@ -117,7 +121,8 @@ def test_a_path_longer_than_the_kernel_takes(tmp_path: Path) -> None:
         fd = inner
     os.close(os.open("end", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
     os.close(fd)
-    with opened([layer]) as fds, Merged(fds) as view:
+    with opened([layer]) as trees:
+        view = Merged(trees)
         entries = list(view.walk(view.root))
         assert len(entries) == 32
         assert entries[-1].name == b"end"

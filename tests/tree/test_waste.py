@@ -32,8 +32,8 @@ def test_every_way_of_hiding(tmp_path: Path) -> None:
     )
     middle = layer(tmp_path / "2", {"over": 10, "o/a": 1, "new": 2}, gone=("gone", "d"), opaque=("o",))
     top = layer(tmp_path / "3", {"over": 20, "d/x": 3})
-    with opened([base, middle, top]) as fds:
-        waste = measure_waste(fds)
+    with opened([base, middle, top]) as trees:
+        waste = measure_waste(trees)
     assert waste.layers == [
         LayerShare(added_files=7, added_bytes=216, wasted_bytes=166),
         LayerShare(
@@ -58,14 +58,14 @@ def test_a_hard_link_is_wasted_with_its_last_name(tmp_path: Path) -> None:
     os.link(base / "one", base / "two")
     half = layer(tmp_path / "2", {}, gone=("one",))
     rest = layer(tmp_path / "3", {}, gone=("two",))
-    with opened([base, half, rest]) as fds:
-        assert measure_waste(fds[:2]).wasted_bytes == 0
-        assert measure_waste(fds).wasted_bytes == 40
+    with opened([base, half, rest]) as trees:
+        assert measure_waste(trees[:2]).wasted_bytes == 0
+        assert measure_waste(trees).wasted_bytes == 40
 
 
 def test_nothing(tmp_path: Path) -> None:
-    with opened([layer(tmp_path / "1", {})]) as fds:
-        assert measure_waste(fds).efficiency == 1.0
+    with opened([layer(tmp_path / "1", {})]) as trees:
+        assert measure_waste(trees).efficiency == 1.0
     assert measure_waste([]).layers == []
 
 
@@ -73,10 +73,10 @@ def test_nothing(tmp_path: Path) -> None:
 def test_sums_agree_with_the_kernel(tmp_path: Path, seed: int) -> None:
     """What is not wasted is what a mount of the stack shows; what a layer adds and changes is its size."""
     layers = stack(tmp_path, seed, 2 + seed % 3)
-    with opened(layers[::-1]) as fds:
-        waste = measure_waste(fds)
+    with opened(layers[::-1]) as trees:
+        waste = measure_waste(trees)
         shares = [share.added_bytes + share.changed_bytes for share in waste.layers]
-        assert shares == [tree_size(fd) for fd in fds]
+        assert shares == [tree_size(tree.root_fd) for tree in trees]
     with mounted(tmp_path / "m", layers) as root:
         paths = [root / name for name in seen_by_kernel(root)]
         seen = sum(path.lstat().st_size for path in paths if not stat.S_ISDIR(path.lstat().st_mode))

@@ -40,6 +40,8 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from onggi.archive.tar import Member
     from onggi.drivers.flaw import Flaw
+    from onggi.drivers.tar_content import TarFile
+    from onggi.tree.layer_tree import KeptDirectories, LayerTree
 
 __all__ = ["Erofs", "MAX_DEPTH"]
 
@@ -49,8 +51,6 @@ MAX_DEPTH = 499
 _PIECE_BYTES = 1 << 20
 # Digits of the cache-id that make the index's uuid: 16 bytes.
 _UUID_DIGITS = 32
-# Read at once where only headers matter: a few small members, not the content of a large one.
-_HEADER_BYTES = 16 * 1024
 
 
 class Erofs:
@@ -259,7 +259,26 @@ class Erofs:
         """The archive's members in its order, contents passed over. Raises (while iterating) DataLoss."""
         if self._is_unpacked(cache_id):
             return unpacked.members(tar_split)
-        return _members(self.path(cache_id) / TAR)
+        return _tar_file(self.path(cache_id)).members()
+
+    def content(self, cache_id: CacheID, tar_split: Path, member: Member) -> Iterator[bytes]:
+        """A member's content, checked against its checksum. Raises (while iterating) DataLoss."""
+        if self._is_unpacked(cache_id):
+            return unpacked.content(self.diff_path(cache_id), tar_split, member)
+        return _tar_file(self.path(cache_id)).content(member.name)
+
+    def tree(self, cache_id: CacheID, kept: KeptDirectories) -> LayerTree:
+        """The index with its tar, or ``diff/``, opened. Raises FileNotFoundError, InvalidIndex."""
+        if self._is_unpacked(cache_id):
+            return unpacked.tree(self.diff_path(cache_id), kept)
+        from onggi.tree.index_layer import IndexLayer
+
+        base = self.path(cache_id)
+        return IndexLayer(base / INDEX, base / TAR)
+
+    def files(self, cache_id: CacheID) -> Path:
+        """``diff/`` of a layer that had to be unpacked, else its tar."""
+        return self.diff_path(cache_id) if self._is_unpacked(cache_id) else self.path(cache_id) / TAR
 
     def mount(self, cache_id: CacheID, target: Path) -> None:
         """Mount the stack that ends in ``cache_id`` read-only on ``target``. Raises CannotMount, DataLoss."""
@@ -326,15 +345,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def _members(path: Path) -> Iterator[Member]:
-    from onggi.archive.tar import TarReader
+def _tar_file(directory: Path) -> TarFile:
+    from onggi.drivers.tar_content import TarFile
 
-    with open(path, "rb", buffering=0) as file:
-
-        def skip(size: int) -> None:
-            file.seek(size, os.SEEK_CUR)
-
-        reader = TarReader(iter(lambda: file.read(_HEADER_BYTES), b""))
-        for member in reader:
-            yield member
-            reader.skip_content(skip)
+    return TarFile(directory)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from onggi.archive.tar import Member
     from onggi.drivers.flaw import Flaw
     from onggi.drivers.job import Job
+    from onggi.tree.layer_tree import KeptDirectories, LayerTree
 
 __all__ = ["DamagedLayer", "NeedsRoot", "Overlay2"]
 
@@ -308,6 +309,18 @@ class Overlay2:
     def members(self, cache_id: CacheID, tar_split: Path) -> Iterator[Member]:
         """The archive's members in its order. Raises (while iterating): InvalidTarSplit, InvalidTar."""
         return unpacked.members(tar_split)
+
+    def content(self, cache_id: CacheID, tar_split: Path, member: Member) -> Iterator[bytes]:
+        """A member's content out of its file. Raises (while iterating) ContentMismatch, InvalidLayer."""
+        return unpacked.content(self.diff_path(cache_id), tar_split, member)
+
+    def tree(self, cache_id: CacheID, kept: KeptDirectories) -> LayerTree:
+        """``diff/``, opened; the caller closes it. Raises FileNotFoundError."""
+        return unpacked.tree(self.diff_path(cache_id), kept)
+
+    def files(self, cache_id: CacheID) -> Path:
+        """``diff/``."""
+        return self.diff_path(cache_id)
 
     def mount(self, cache_id: CacheID, target: Path) -> None:
         """Mount the stack that ends in ``cache_id`` read-only on ``target``."""

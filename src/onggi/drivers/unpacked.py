@@ -16,10 +16,13 @@ from onggi.store.layerdb import TAR_SPLIT
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from io import FileIO
+
     from onggi.archive.tar import Member
     from onggi.archive.tarsplit import FileEntry, Segment
+    from onggi.tree.layer_tree import KeptDirectories, LayerTree
 
-__all__ = ["empty", "members", "tar", "tar_size", "unpack_job"]
+__all__ = ["content", "empty", "members", "tar", "tar_size", "tree", "unpack_job"]
 
 _NULS = bytes(1 << 20)
 
@@ -80,6 +83,45 @@ def members(tar_split: Path) -> Iterator[Member]:
 
     with read_gzip(tar_split) as entries:
         yield from TarReader(_hollow(entries))
+
+
+def content(diff: Path, tar_split: Path, member: Member) -> Iterator[bytes]:
+    """The content of the member's file, checked against the CRC that tar-split has of it.
+
+    Of a sparse member tar-split knows the size only, since the archive lacks its holes.
+    Raises (while iterating): ContentMismatch, InvalidLayer.
+    """
+    from onggi.archive.tarsplit import FileEntry, assemble, read_gzip
+    from onggi.tree.files import Files
+
+    root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with Files(root) as files:
+            if member.sparse is not None:
+                yield from _unchecked(files.open(member.name), member.name, member.size)
+                return
+            with read_gzip(tar_split) as entries:
+                wanted = (e for e in entries if isinstance(e, FileEntry) and e.name == member.name)
+                yield from assemble(wanted, files.open)
+    finally:
+        os.close(root)
+
+
+def _unchecked(file: FileIO, name: bytes, size: int) -> Iterator[bytes]:
+    from onggi.archive.tarsplit import ContentMismatch
+
+    with file:
+        if os.fstat(file.fileno()).st_size != size:
+            raise ContentMismatch(name)
+        while piece := file.read(len(_NULS)):
+            yield piece
+
+
+def tree(diff: Path, kept: KeptDirectories) -> LayerTree:
+    """The directory, opened; the caller closes it. Raises FileNotFoundError."""
+    from onggi.tree.layer_tree import DirectoryLayer
+
+    return DirectoryLayer(os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), kept)
 
 
 def _hollow(entries: Iterable[Segment | FileEntry]) -> Iterator[bytes]:

@@ -18,18 +18,19 @@ from onggi.oci.image_config import HistoryEntry, ImageConfig
 from onggi.record import record
 from onggi.store.layerdb import CorruptLayer
 from onggi.tree.copy_out import copy_entry, write_tar
-from onggi.tree.merged import Entry, Merged, is_opaque
+from onggi.tree.merged import Entry, Merged
 from onggi.tree.whiteout import is_whiteout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from onggi.tree.layer_tree import LayerTree
     from onggi.tree.waste import Waste
 
 __all__ = ["Holder", "ImageContents", "ImageEntry", "NotInImage", "PathExplanation", "WrongKind"]
 
-_PIECE_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 16
 _KINDS = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "directory",
@@ -140,8 +141,7 @@ class ImageContents:
         Raises NotInImage, WrongKind.
         """
         with self._opened() as (view, _), self._translated(path):
-            fd = view.open(view.resolve(_absolute(path)))
-            return io.BufferedReader(io.FileIO(fd, "rb"))
+            return io.BufferedReader(view.open(view.resolve(_absolute(path))), _BUFFER_BYTES)
 
     def explain(self, path: str | bytes) -> PathExplanation:
         """Which layers hold a path, and which one wins. Raises NotInImage when none ever did."""
@@ -205,18 +205,16 @@ class ImageContents:
     # --- beneath --------------------------------------------------------------------------
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[Merged, dict[int, int]]]:
-        """The view, and the number (1: the base) of each layer's descriptor."""
+    def _opened(self) -> Iterator[tuple[Merged, dict[LayerTree, int]]]:
+        """The view, and the number of each layer (1: the base)."""
         chains = self._config.chain_ids[::-1]
         with ExitStack() as stack:
             try:
-                fds = stack.enter_context(opened_layers(self._core, chains))
+                trees = stack.enter_context(opened_layers(self._core, chains))
             except LayerNotFound:
                 raise self._gone(chains[0]) from None
-            order = [fds[chain] for chain in chains]
-            numbers = {fd: len(order) - index for index, fd in enumerate(order)}
-            with Merged(order) as view:
-                yield view, numbers
+            order = [trees[chain] for chain in chains]
+            yield Merged(order), {tree: len(order) - index for index, tree in enumerate(order)}
 
     def _gone(self, chain: ChainID) -> OnggiError:
         """Removed since it was looked up; or damaged, when the image is still here."""
@@ -257,7 +255,7 @@ def _base_name(path: str | bytes) -> bytes:
     return b"." if name in (b"", b"..") else name
 
 
-def _image_entry(view: Merged, numbers: dict[int, int], entry: Entry) -> ImageEntry:
+def _image_entry(view: Merged, numbers: dict[LayerTree, int], entry: Entry) -> ImageEntry:
     target = view.readlink(entry) if entry.is_link else b""
     return ImageEntry(entry.path, numbers[entry.layers[0]], entry.status, target)
 
@@ -300,50 +298,44 @@ def _lookup(view: Merged, place: bytes) -> Entry | None:
 
 def _holders(
     place: bytes,
-    numbers: dict[int, int],
+    numbers: dict[LayerTree, int],
     history: tuple[HistoryEntry | None, ...],
     found: Entry | None,
 ) -> Iterator[Holder]:
     """Each layer that has something at ``place`` or deletes it, top first."""
     hidden_by: int | None = None
-    for fd, number in numbers.items():
-        word = _word(fd, place)
+    for tree, number in numbers.items():
+        word = _word(tree, place)
         if word is None:
             continue
         kind, size, hides = word
-        wins = found is not None and found.layers[0] == fd
-        merged = found is not None and fd in found.layers
+        wins = found is not None and found.layers[0] is tree
+        merged = found is not None and tree in found.layers
         hider = None if merged or kind == "whiteout" else hidden_by
         yield Holder(number, kind, size, wins, hider, history[number - 1])
         if hides and hidden_by is None:
             hidden_by = number
 
 
-def _word(layer: int, place: bytes) -> tuple[str, int, bool] | None:
+def _word(layer: LayerTree, place: bytes) -> tuple[str, int, bool] | None:
     """What one layer says of a path: kind, size, and whether it hides what is below.
 
     A whiteout, or anything in the place of a directory on the way, is the word ``whiteout``.
     """
-    fd = os.dup(layer)
     parts = place.split(b"/") if place else []
+    reached = b""
     opaque = itself = False
-    try:
-        for index, part in enumerate(parts):
-            try:
-                status = os.stat(part, dir_fd=fd, follow_symlinks=False)
-            except FileNotFoundError:
-                return ("whiteout", 0, True) if opaque else None
-            if is_whiteout(status):
-                return "whiteout", 0, True
-            if not stat.S_ISDIR(status.st_mode):
-                last = index == len(parts) - 1
-                kind = _KINDS.get(stat.S_IFMT(status.st_mode), "unknown") if last else "whiteout"
-                return kind, status.st_size if last else 0, True
-            itself = is_opaque(fd, part)
-            opaque |= itself
-            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
-            os.close(fd)
-            fd = inner
-        return "opaque directory" if itself else "directory", 0, opaque
-    finally:
-        os.close(fd)
+    for index, part in enumerate(parts):
+        status = layer.lstat(reached, part)
+        if status is None:
+            return ("whiteout", 0, True) if opaque else None
+        if is_whiteout(status):
+            return "whiteout", 0, True
+        if not stat.S_ISDIR(status.st_mode):
+            last = index == len(parts) - 1
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "unknown") if last else "whiteout"
+            return kind, status.st_size if last else 0, True
+        itself = layer.is_opaque(reached, part)
+        opaque |= itself
+        reached = reached + b"/" + part if reached else part
+    return "opaque directory" if itself else "directory", 0, opaque

@@ -259,7 +259,7 @@ class _Search:
     def _layer_facts(self, record: LayerRecord) -> list[tuple[str, str]]:
         return [
             ("cache-id", record.cache_id),
-            ("files", str(self._core.driver.diff_path(record.cache_id))),
+            ("files", str(self._core.driver.files(record.cache_id))),
             ("size", f"{record.size} bytes"),
         ]
 

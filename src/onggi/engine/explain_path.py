@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from onggi.engine.contents import Holder, PathExplanation
 from onggi.engine.core import Core
@@ -49,7 +50,7 @@ def _title(found: PathExplanation) -> str:
 def _winner(image: Image, found: PathExplanation) -> list[tuple[str, str]]:
     layer = image.layers[(found.winner or 1) - 1]
     facts = [
-        ("file", f"{layer.path}/{_shown(found.place)}"),
+        ("file", _whereabouts(layer.path, _shown(found.place))),
         ("diffID", layer.diff_id),
         ("chainID", layer.chain_id),
         ("cache-id", layer.cache_id),
@@ -57,6 +58,10 @@ def _winner(image: Image, found: PathExplanation) -> list[tuple[str, str]]:
     if layer.history is not None:
         facts.append(("made by", " ".join(layer.history.created_by.split())))
     return facts
+
+
+def _whereabouts(files: Path, place: str) -> str:
+    return f"{files}/{place}" if files.is_dir() else f"{place} in {files}"
 
 
 def _word(holder: Holder) -> str:

@@ -53,8 +53,11 @@ class Layer:
 
     @property
     def path(self) -> Path:
-        """The directory with the layer's files. Read it; whoever writes there changes every image on it."""
-        return self.core.driver.diff_path(self.cache_id)
+        """Where its files are: a directory, or with erofs the tar that holds them.
+
+        Read it; whoever writes there changes every image on it.
+        """
+        return self.core.driver.files(self.cache_id)
 
     @property
     def metadata_path(self) -> Path:

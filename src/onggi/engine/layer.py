@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from onggi.engine.core import Core
 from onggi.engine.names import ImageNotFound, find_image
@@ -22,8 +21,10 @@ from onggi.store.locks import lease_order
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from onggi.archive.tar import Member
+    from onggi.layers.contents import LayerArchive
     from onggi.oci.digest import ChainID
     from onggi.tree.differences import Change
+    from onggi.tree.layer_tree import KeptDirectories, LayerTree
 
 __all__ = ["AmbiguousLayer", "LayerNotFound", "StoredLayer", "find_layer", "opened_layers", "stack_below"]
 
@@ -63,30 +64,21 @@ class StoredLayer:
     def files(self, path: str | bytes = b"") -> Iterator[Member]:
         """The members of its archive, in the archive's order: those at ``path`` and below it.
 
-        Whiteouts are files called ``.wh.…`` as they stand in the archive. Reads tar-split, not
-        the files; memory does not grow with the layer.
+        Whiteouts are files called ``.wh.…`` as they stand in the archive. Reads headers, not
+        contents; memory does not grow with the layer.
 
-        Raises (while iterating): LayerNotFound (removed meanwhile), InvalidTarSplit, InvalidTar.
+        Raises (while iterating): LayerNotFound (removed meanwhile), DataLoss.
         """
-        from onggi.archive.tar_format import clamp_path
-        from onggi.layers.contents import layer_members, members_below
-
         with self._kept():
-            members = layer_members(self._tar_split)
-            wanted = clamp_path(os.fsencode(path))
-            yield from members_below(members, wanted) if wanted else members
+            yield from self._archive.members(os.fsencode(path))
 
     def read(self, path: str | bytes) -> Iterator[bytes]:
-        """The content of one of its files, in pieces, checked against tar-split's CRC at the end.
+        """The content of one of its files, in pieces, checked against the checksum kept of it at the end.
 
-        Raises LayerNotFound (removed meanwhile), NoSuchMember, NotAFile; while iterating
-        ContentMismatch, InvalidLayer.
+        Raises LayerNotFound (removed meanwhile), NoSuchMember, NotAFile; while iterating DataLoss.
         """
-        from onggi.layers.contents import layer_file
-
-        diff = self.core.driver.diff_path(self.record.cache_id)
         with self._kept():
-            return self._kept_while(layer_file(self.name, self._tar_split, diff, os.fsencode(path)))
+            return self._kept_while(self._archive.read(os.fsencode(path)))
 
     def _kept_while(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         with self._kept():
@@ -115,14 +107,16 @@ class StoredLayer:
         if other is None:
             before = before[1:]
         after = stack_below(self.core, (other or self).record)
-        with opened_layers(self.core, before, after) as fds:
-            views = [Merged([fds[chain] for chain in stack]) for stack in (before, after)]
-            with views[0], views[1]:
-                yield from differences(views[0] if before else None, views[1])
+        with opened_layers(self.core, before, after) as trees:
+            old, new = (Merged([trees[chain] for chain in stack]) for stack in (before, after))
+            yield from differences(old if before else None, new)
 
     @property
-    def _tar_split(self) -> Path:
-        return self.core.layers.db.path(self.record.chain_id) / TAR_SPLIT
+    def _archive(self) -> LayerArchive:
+        from onggi.layers.contents import LayerArchive
+
+        tar_split = self.core.layers.db.path(self.record.chain_id) / TAR_SPLIT
+        return LayerArchive(self.core.driver, self.record.cache_id, tar_split, self.name)
 
 
 def stack_below(core: Core, record: LayerRecord) -> list[ChainID]:
@@ -139,21 +133,23 @@ def stack_below(core: Core, record: LayerRecord) -> list[ChainID]:
 
 
 @contextmanager
-def opened_layers(core: Core, *stacks: Sequence[ChainID]) -> Iterator[dict[ChainID, int]]:
-    """Descriptors of the layers' directories by chainID, each once; leased where the root may be written.
+def opened_layers(core: Core, *stacks: Sequence[ChainID]) -> Iterator[dict[ChainID, LayerTree]]:
+    """The layers as trees by chainID, each opened once; leased where the root may be written.
 
     Each stack is that of a layer or image, uppermost first, or its upper part. A root that is
     read-only, or a Docker daemon's, can be looked at too: then nobody keeps the layers from being
     removed meanwhile, and reading ends with an error. Raises CorruptLayer, LayerNotFound (removed
     meanwhile).
     """
+    from onggi.tree.layer_tree import OpenLayers
+
     with ExitStack() as held:
-        fds: dict[ChainID, int] = {}
+        layers = held.enter_context(OpenLayers())
+        trees: dict[ChainID, LayerTree] = {}
         for chain in lease_order(stack[::-1] for stack in stacks):
             _lease(core, chain, held)
-            fds[chain] = _open_diff(core, chain)
-            held.callback(os.close, fds[chain])
-        yield fds
+            trees[chain] = layers.add(_open_tree(core, chain, layers.kept))
+        yield trees
 
 
 def _lease(core: Core, chain: ChainID, leases: ExitStack) -> None:
@@ -163,15 +159,14 @@ def _lease(core: Core, chain: ChainID, leases: ExitStack) -> None:
         return  # a root that can only be read
 
 
-def _open_diff(core: Core, chain: ChainID) -> int:
+def _open_tree(core: Core, chain: ChainID, kept: KeptDirectories) -> LayerTree:
     found = core.layers.get(chain)
     if found is None:
         raise _missing(core, chain, "it does not exist")
-    path = core.driver.diff_path(found.cache_id)
     try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise _missing(core, chain, f"its directory {path} is gone") from None
+        return core.driver.tree(found.cache_id, kept)
+    except FileNotFoundError as error:
+        raise _missing(core, chain, f"{os.fsdecode(error.filename)} is gone") from None
 
 
 def _missing(core: Core, chain: ChainID, reason: str) -> OnggiError:

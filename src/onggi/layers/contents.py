@@ -1,7 +1,6 @@
-"""What the archive of a layer holds, told from its tar-split, without reading the files.
+"""What the archive of a layer holds: its members in their order, and the content of each.
 
-tar-split has every byte of the archive that is no content; with NUL bytes in the place of the
-contents that is an archive again, and the members come out of it in their order.
+The driver tells them from tar-split, or from the tar itself where that is kept.
 """
 
 from __future__ import annotations
@@ -11,19 +10,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onggi.archive.tar import LINK, TarReader
+from onggi.archive.tar import LINK
 from onggi.archive.tar_format import Member, clamp_path
-from onggi.archive.tarsplit import FileEntry, Segment, assemble, read_gzip
-from onggi.errors import DataLoss, InvalidArgument, NotFound
-from onggi.tree.files import Files
+from onggi.errors import InvalidArgument, NotFound
 from onggi.tree.whiteout import OPAQUE_MARKER, PREFIX
 
 if TYPE_CHECKING:
-    from io import FileIO
+    from onggi.layers.driver import StorageDriver
+    from onggi.oci.digest import CacheID
 
-__all__ = ["NoSuchMember", "NotAFile", "deleted_path", "layer_file", "layer_members", "members_below"]
-
-_NULS = bytes(1 << 20)
+__all__ = ["LayerArchive", "NoSuchMember", "NotAFile", "deleted_path"]
 
 
 class NoSuchMember(NotFound):
@@ -46,28 +42,7 @@ class NotAFile(InvalidArgument):
         super().__init__(f"layer {layer}: /{os.fsdecode(path)}: {what}", hint=hint)
 
 
-def layer_members(tar_split: Path) -> Iterator[Member]:
-    """The members in the archive's order; whiteouts are files called ``.wh.…``, as they stand there.
-
-    Raises (while iterating): InvalidTarSplit, InvalidTar.
-    """
-    with read_gzip(tar_split) as entries:
-        yield from TarReader(_hollow(entries))
-
-
-def _hollow(entries: Iterable[Segment | FileEntry]) -> Iterator[bytes]:
-    for entry in entries:
-        if isinstance(entry, Segment):
-            yield entry.payload
-            continue
-        left = entry.size
-        while left > 0:
-            piece = _NULS if left >= len(_NULS) else _NULS[:left]
-            yield piece
-            left -= len(piece)
-
-
-def members_below(members: Iterable[Member], path: bytes) -> Iterator[Member]:
+def _members_below(members: Iterable[Member], path: bytes) -> Iterator[Member]:
     """Those at ``path`` (cleaned; empty: the root) and below it, a whiteout counted as what it deletes."""
     for member in members:
         name = clamp_path(member.name)
@@ -90,29 +65,44 @@ def deleted_path(name: bytes) -> bytes | None:
     return directory + b"/" + last[len(PREFIX) :] if directory else last[len(PREFIX) :]
 
 
-def layer_file(layer: str, tar_split: Path, diff: Path, path: bytes) -> Iterator[bytes]:
-    """The content of a file of the layer, checked against the CRC that tar-split has of it.
+class LayerArchive:
+    """The archive of a layer that ``driver`` keeps; ``name`` is what errors call the layer."""
 
-    ``layer`` is what errors call the layer. Hard links lead to their file.
+    def __init__(self, driver: StorageDriver, cache_id: CacheID, tar_split: Path, name: str) -> None:
+        self._driver = driver
+        self._cache_id = cache_id
+        self._tar_split = tar_split
+        self._name = name
 
-    Raises:
-        NoSuchMember, NotAFile: at once.
-        ContentMismatch, InvalidLayer: while iterating.
-    """
-    member = _find(layer, tar_split, clamp_path(path))
-    if member.type == LINK:
-        member = _find(layer, tar_split, clamp_path(member.linkname))
-    return _content(tar_split, diff, member)
+    def members(self, path: bytes = b"") -> Iterator[Member]:
+        """Those at ``path`` and below it; whiteouts are files called ``.wh.…``, as they stand there.
 
+        Raises DataLoss (while iterating).
+        """
+        found = self._driver.members(self._cache_id, self._tar_split)
+        wanted = clamp_path(path)
+        return _members_below(found, wanted) if wanted else found
 
-def _find(layer: str, tar_split: Path, path: bytes) -> Member:
-    deleted = False
-    for member in layer_members(tar_split):
-        name = clamp_path(member.name)
-        deleted |= deleted_path(name) == path
-        if name == path:
-            return _with_content(layer, path, member)
-    raise NoSuchMember(layer, path, deleted=deleted)
+    def read(self, path: bytes) -> Iterator[bytes]:
+        """The content of a file, checked against the checksum kept of it. Hard links lead to their file.
+
+        Raises:
+            NoSuchMember, NotAFile: at once.
+            DataLoss: while iterating.
+        """
+        member = self._find(clamp_path(path))
+        if member.type == LINK:
+            member = self._find(clamp_path(member.linkname))
+        return self._driver.content(self._cache_id, self._tar_split, member)
+
+    def _find(self, path: bytes) -> Member:
+        deleted = False
+        for member in self._driver.members(self._cache_id, self._tar_split):
+            name = clamp_path(member.name)
+            deleted |= deleted_path(name) == path
+            if name == path:
+                return _with_content(self._name, path, member)
+        raise NoSuchMember(self._name, path, deleted=deleted)
 
 
 def _with_content(layer: str, path: bytes, member: Member) -> Member:
@@ -123,27 +113,3 @@ def _with_content(layer: str, path: bytes, member: Member) -> Member:
         raise NotAFile(layer, path, f"a symbolic link to {target}", hint="name the file it leads to")
     what = {"5": "a directory", "3": "a device", "4": "a device", "6": "a fifo"}.get(chr(member.type))
     raise NotAFile(layer, path, what or "not a file")
-
-
-def _content(tar_split: Path, diff: Path, member: Member) -> Iterator[bytes]:
-    root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with Files(root) as files:
-            if member.sparse is not None:
-                yield from _unchecked(files.open(member.name), member.size)
-                return
-            with read_gzip(tar_split) as entries:
-                wanted = (e for e in entries if isinstance(e, FileEntry) and e.name == member.name)
-                yield from assemble(wanted, files.open)
-    finally:
-        os.close(root)
-
-
-def _unchecked(file: FileIO, size: int) -> Iterator[bytes]:
-    """A sparse member: tar-split knows its size only, since the archive lacks its holes."""
-    with file:
-        found = os.fstat(file.fileno()).st_size
-        if found != size:
-            raise DataLoss(f"{file.name}: {found} bytes, {size} in the layer")
-        while piece := file.read(len(_NULS)):
-            yield piece

@@ -24,6 +24,7 @@ from onggi.drivers.flaw import Flaw
 from onggi.drivers.job import Job
 from onggi.drivers.staged import StagedDirectory
 from onggi.oci.digest import CacheID, LinkID
+from onggi.tree.layer_tree import KeptDirectories, LayerTree
 
 __all__ = ["StorageDriver"]
 
@@ -110,6 +111,21 @@ class StorageDriver(Protocol):
 
     def members(self, cache_id: CacheID, tar_split: Path) -> Iterator[Member]:
         """The members of the layer's archive in its order, contents unread. Raises DataLoss."""
+
+    def content(self, cache_id: CacheID, tar_split: Path, member: Member) -> Iterator[bytes]:
+        """The content of one of ``members`` (no link), checked against the checksum kept of it at the end.
+
+        Raises DataLoss while iterating.
+        """
+
+    def tree(self, cache_id: CacheID, kept: KeptDirectories) -> LayerTree:
+        """The layer's files as a tree, which the caller closes; needs no mount.
+
+        ``kept`` is what the layers of one stack share. Raises FileNotFoundError, DataLoss.
+        """
+
+    def files(self, cache_id: CacheID) -> Path:
+        """Where a layer's files are: their directory, or the tar that holds them."""
 
     def mount(self, cache_id: CacheID, target: Path) -> None:
         """Mount the stack ending in a layer read-only on an existing directory."""

@@ -179,11 +179,8 @@ class _Copier:
     def _file(self, entry: Entry, parent_fd: int, name: bytes) -> None:
         fd = os.open(name, _CREATE, 0o600, dir_fd=parent_fd)
         try:
-            source = self._view.open(entry)
-            try:
-                self.copied_bytes += _send(source, fd)
-            finally:
-                os.close(source)
+            with self._view.open(entry) as source:
+                self.copied_bytes += source.copy_to(fd)
             self._set_metadata(entry, fd)
         finally:
             os.close(fd)
@@ -221,14 +218,6 @@ def _unlink(parent_fd: int, name: bytes) -> None:
         return
 
 
-def _send(source: int, target: int) -> int:
-    """Copy a file's bytes inside the kernel; gives their number."""
-    copied = 0
-    while sent := os.sendfile(target, source, copied, _PIECE_BYTES):
-        copied += sent
-    return copied
-
-
 # --- as a tar stream --------------------------------------------------------------------------
 
 
@@ -262,10 +251,9 @@ class _TarWriter:
         if info.type != tarfile.REGTYPE:
             archive.addfile(info)
             return
-        fd = self._view.open(entry)
-        with io.FileIO(fd, "rb") as file:
-            info.size = os.fstat(fd).st_size
-            archive.addfile(info, file)
+        with self._view.open(entry) as file:
+            info.size = file.size_bytes
+            archive.addfile(info, io.BufferedReader(file, _PIECE_BYTES))
         self.written_bytes += info.size
 
     def _info(self, entry: Entry) -> tarfile.TarInfo | None:

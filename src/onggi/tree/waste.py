@@ -20,12 +20,13 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from onggi.tree.merged import LayerDirectories, is_opaque, scan
 from onggi.tree.whiteout import is_whiteout
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
+
+    from onggi.tree.layer_tree import LayerTree
 
 __all__ = ["LayerShare", "Waste", "WastedPath", "measure_waste"]
 
@@ -87,30 +88,25 @@ class _Links:
     size: int
 
 
-def measure_waste(layers: Sequence[int], *, paths: int = 20) -> Waste:
-    """Measure a stack of layer directories (descriptors, base first; they stay the caller's).
+def measure_waste(layers: Sequence[LayerTree], *, paths: int = 20) -> Waste:
+    """Measure a stack of layers, base first; they stay the caller's.
 
-    ``paths``: how many of the most wasteful to name. Raises OSError.
+    ``paths``: how many of the most wasteful to name. Raises OSError, DataLoss.
     """
-    measuring = _Measuring(layers, paths)
-    try:
-        return measuring.run()
-    finally:
-        measuring.directories.close()
+    return _Measuring(layers, paths).run()
 
 
 class _Measuring:
-    def __init__(self, roots: Sequence[int], paths: int) -> None:
-        self.directories = LayerDirectories()
-        self._roots = roots
+    def __init__(self, trees: Sequence[LayerTree], paths: int) -> None:
+        self._trees = trees
         self._paths = paths
-        self._shares = [LayerShare() for _ in roots]
+        self._shares = [LayerShare() for _ in trees]
         self._worst: list[WastedPath] = []
         self._links: dict[tuple[int, int, int], _Links] = {}
         self._least = self._sum = 0
 
     def run(self) -> Waste:
-        everyone = tuple(range(len(self._roots)))
+        everyone = tuple(range(len(self._trees)))
         pending = [_Directory(b"", everyone, dict.fromkeys(everyone, _NOBODY), frozenset())]
         while pending:
             pending += self._visit(pending.pop())
@@ -126,7 +122,7 @@ class _Measuring:
     def _visit(self, directory: _Directory) -> Iterator[_Directory]:
         names: dict[bytes, dict[int, os.stat_result]] = {}
         for layer in directory.layers:
-            for name, status in scan(self.directories.get(self._roots[layer], directory.path)):
+            for name, status in self._trees[layer].scan(directory.path):
                 names.setdefault(name, {})[layer] = status
         for name, found in names.items():
             hidden = {layer: _hidden_by(layer, found, directory) for layer in found}
@@ -145,9 +141,7 @@ class _Measuring:
     ) -> _Directory:
         parent, _, name = path.rpartition(b"/")
         opaque = frozenset(
-            layer
-            for layer in layers
-            if layer != min(layers) and is_opaque(self.directories.get(self._roots[layer], parent), name)
+            layer for layer in layers if layer != min(layers) and self._trees[layer].is_opaque(parent, name)
         )
         return _Directory(path, layers, {layer: hidden[layer] for layer in layers}, opaque)
 

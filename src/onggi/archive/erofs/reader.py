@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from onggi.archive.erofs.format import (
     BLOCK_BITS_4K,
@@ -73,6 +74,15 @@ class IndexNode:
         """``st_rdev`` of a device."""
         word = self.word
         return os.makedev(word >> 8 & 0xFFF, word & 0xFF | word >> 12 & ~0xFF)
+
+
+class _Extent(NamedTuple):
+    """A directory or link: ``outside`` bytes in whole blocks, then ``tail`` bytes behind the inode."""
+
+    start: int
+    outside: int
+    tail_start: int
+    tail: int
 
 
 class Index:
@@ -152,8 +162,35 @@ class Index:
             yield name, number
 
     def child(self, node: IndexNode, name: bytes) -> IndexNode | None:
-        """One entry of a directory. Directories are small: read through."""
-        return next((child for found, child in self.entries(node) if found == name), None)
+        """One entry of a directory, ``.`` and ``..`` too; its block is found by halving."""
+        extent = self._extent(node)
+        low, high = 0, -(-node.size // self._block)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if name < self._first_name(self._block_at(extent, middle)):
+                high = middle
+            else:
+                low = middle
+        for found, number in self._names(self._block_at(extent, low)) if high else ():
+            if found == name:
+                return self.node(number)
+        return None
+
+    def _first_name(self, block: bytes) -> bytes:
+        if len(block) < DIRENT.size:
+            raise InvalidIndex("a directory block is too short")
+        start = DIRENT.unpack_from(block)[1]
+        if start < 2 * DIRENT.size:
+            return block[start:].rstrip(b"\0")
+        return block[start : DIRENT.unpack_from(block, DIRENT.size)[1]]
+
+    def _block_at(self, extent: _Extent, number: int) -> bytes:
+        """One block of a directory; the last may be shorter, and stand behind the inode."""
+        start = number * self._block
+        if start < extent.outside:
+            size = min(self._block, extent.outside - start)
+            return bytes(self._image[self._span(extent.start + start, size)])
+        return bytes(self._image[self._span(extent.tail_start, extent.tail)])
 
     def lookup(self, path: bytes) -> IndexNode | None:
         """The inode at a clean path below the root, no link followed; None where there is nothing."""
@@ -244,21 +281,21 @@ class Index:
         return found
 
     def _content(self, node: IndexNode) -> bytes:
-        """What a directory or a link holds: whole blocks, the end perhaps behind the inode."""
+        """What a directory or a link holds."""
+        extent = self._extent(node)
+        content = bytes(self._image[self._span(extent.start, extent.outside)]) if extent.outside else b""
+        return content + self._image[self._span(extent.tail_start, extent.tail)]
+
+    def _extent(self, node: IndexNode) -> _Extent:
         if node.size > _CONTENT_MAX or node.layout == LAYOUT_CHUNKS:
             raise InvalidIndex(f"inode {node.number}: {node.size} bytes of a directory or link")
-        tail = b""
-        outside = node.size
+        at = (node.number << NID_BITS) + INODE.size
+        if node.xattr_units:
+            at += XATTR_HEADER.size + 4 * (node.xattr_units - 1)
+        tail = 0
         if node.layout == LAYOUT_INLINE:
-            length = node.size % self._block or min(node.size, self._block)
-            outside = node.size - length
-            at = (node.number << NID_BITS) + INODE.size
-            if node.xattr_units:
-                at += XATTR_HEADER.size + 4 * (node.xattr_units - 1)
-            tail = bytes(self._image[self._span(at, length)])
-        return (
-            bytes(self._image[self._span(node.word << self.block_bits, outside)]) + tail if outside else tail
-        )
+            tail = node.size % self._block or min(node.size, self._block)
+        return _Extent(node.word << self.block_bits, node.size - tail, at, tail)
 
     def _span(self, start: int, size: int) -> slice:
         if start < 0 or start + size > len(self._image):
