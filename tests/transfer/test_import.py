@@ -130,6 +130,35 @@ def test_refused(tmp_path: Path, server: str) -> None:
         assert untouched(tmp_path / "root")
 
 
+def test_a_failure_at_the_last_step_takes_image_and_layer_back(tmp_path: Path) -> None:
+    """The name cannot be written: what was committed goes at once, what was here before stays."""
+    root = tmp_path / "root"
+    with engine(root) as opened:
+        before = opened.images.import_(io.BytesIO(tar([member("before", b"b")])))
+        trees = layer_trees(root)
+        shutil.rmtree(root / "onggi/tags", ignore_errors=True)
+        (root / "onggi/tags").write_text("in the way of the tag journal")
+        for tarball in (ROOTFS, tar([member("before", b"b")])):
+            with pytest.raises(OSError):
+                opened.images.import_(io.BytesIO(tarball), "imported:1", changes=["LABEL a=b"])
+            assert [image.id for image in opened.images.list(all=True)] == [before.id]
+            assert layer_trees(root) == trees
+            assert not leftovers(root)
+
+
+def test_names_that_cannot_be_read_keep_what_they_may_name(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    with engine(root) as opened:
+        opened.images.import_(io.BytesIO(tar([member("before", b"b")])))
+        (root / "image/overlay2/repositories.json").write_text("{")
+        with pytest.raises(DataLoss, match="not JSON"):
+            opened.images.import_(io.BytesIO(ROOTFS), "imported:1")
+        (root / "image/overlay2/repositories.json").write_text("{}")
+        images = opened.images.list(all=True)
+        assert len(images) == 2
+        assert all(image.layers[0].path.is_dir() for image in images)
+
+
 def test_stopped(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.write(write, ROOTFS[:30_000])

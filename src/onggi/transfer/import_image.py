@@ -33,6 +33,7 @@ from onggi.store.imagedb import ImageDB
 from onggi.store.locks import LockDirectory
 from onggi.store.tags import AmbiguousName, TagStore
 from onggi.transfer.archive_files import nameless_file, write_whole
+from onggi.transfer.undo import take_back
 from onggi.version import __version__
 
 TYPE_CHECKING = False
@@ -90,24 +91,37 @@ class Importer:
     def run(
         self, source: io.FileIO | Iterable[bytes], options: ImportOptions, cancel: CancelToken
     ) -> ImageID:
-        """Make the image. Raises UnpackFailed, CorruptStream, DiskFull and the errors of ``source``."""
+        """Make the image; failing, leave the store as it was.
+
+        Raises UnpackFailed, CorruptStream, DiskFull and the errors of ``source``.
+        """
         options.check()
-        with ExitStack() as held:
-            blob = held.enter_context(_Blob(source, self.spool, cancel))
-            config = self._config(self._bring_layer(blob, cancel, held), options)
-            image = self.locks.acquire(f"image-{config.id.hex}", exclusive=False, cancel=cancel)
-            held.enter_context(image)
-            self.images.add(config)
-            if options.reference is not None:
-                with self.tags.transaction("import") as names:
-                    names.set(options.reference.tagged(), config.id)
-                self.images.set_last_updated(config.id, format_ns(time.time_ns()))
+        made: list[ChainID] = []
+        fresh: list[ImageID] = []
+        try:
+            with ExitStack() as held:
+                blob = held.enter_context(_Blob(source, self.spool, cancel))
+                config = self._config(self._bring_layer(blob, cancel, held, made), options)
+                lock = f"image-{config.id.hex}"
+                held.enter_context(self.locks.acquire(lock, exclusive=False, cancel=cancel))
+                fresh += [config.id] if config.id not in self.images else []
+                self.images.add(config)
+                self._name(config.id, options.reference)
+        except BaseException:
+            take_back(self.layers, self.images, self.tags, self.locks, fresh, made)
+            raise
         return config.id
+
+    def _name(self, image_id: ImageID, reference: Reference | None) -> None:
+        if reference is not None:
+            with self.tags.transaction("import") as names:
+                names.set(reference.tagged(), image_id)
+            self.images.set_last_updated(image_id, format_ns(time.time_ns()))
 
     # --- the layer ------------------------------------------------------------------------
 
-    def _bring_layer(self, blob: _Blob, cancel: CancelToken, held: ExitStack) -> DiffID:
-        """Unpack it under a name that nobody has, then see whether it is new."""
+    def _bring_layer(self, blob: _Blob, cancel: CancelToken, held: ExitStack, made: list[ChainID]) -> DiffID:
+        """Unpack it under a name that nobody has, then see whether it is new: then it is one of ``made``."""
         unpacked, staged = self._unpack(blob, ChainID(f"sha256:{random_id()}"))
         chain = ChainID(unpacked.diff_id)
         try:
@@ -118,6 +132,7 @@ class Importer:
                     # Damaged: it is remade under its old cache-id, for the layers that stand on it.
                     staged.discard()
                     unpacked, staged = self._unpack(blob, chain)
+                made.append(chain)
                 self.layers.commit([ReadyLayer(staged, chain, None, unpacked)])
             else:
                 staged.discard()

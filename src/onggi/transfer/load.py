@@ -36,6 +36,7 @@ from onggi.transfer.layers import Download, LayerPull, Need, Wanted, wanted_laye
 from onggi.transfer.load_plan import read_plan
 from onggi.transfer.loadable import LayerFile, LoadableImage, PlatformChoice, check_blob
 from onggi.transfer.reporter import Reporter
+from onggi.transfer.undo import take_back
 
 __all__ = ["InvalidDiffID", "Loaded", "Loader", "LoadedImage"]
 
@@ -137,17 +138,10 @@ class Loader:
                 self.manifests.add(image.config.id, document)
 
     def _undo(self, fresh: Iterable[ImageID], wanted: Sequence[Wanted]) -> None:
-        """Remove what this load made, unless somebody else has come to use it."""
-        for image_id in fresh:
-            lease = self.locks.try_acquire(f"image-{image_id.hex}", exclusive=True)
-            if lease is not None:
-                if not self.tags.snapshot().of(image_id):
-                    self.images.remove(image_id)
-                    self.manifests.remove(image_id)
-                lease.release(remove=image_id not in self.images)
-        for layer in reversed(wanted):
-            if layer.need is Need.UNPACK:
-                self.layers.release([layer.chain_id])
+        """Remove what this load made."""
+        made = [layer.chain_id for layer in wanted if layer.need is Need.UNPACK]
+        for image_id in take_back(self.layers, self.images, self.tags, self.locks, fresh, made):
+            self.manifests.remove(image_id)
 
     # --- layers ---------------------------------------------------------------------------
 
