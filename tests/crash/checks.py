@@ -40,7 +40,7 @@ def failures(root: Path, mirror: str) -> list[str]:
 
 
 def leftovers(root: Path) -> list[str]:
-    """Staging directories, layer directories and short names of no layer, temporary files, blobs."""
+    """What is half made or half removed; directories and short names of no layer; temporary files, blobs."""
     layerdb, overlay = root / "image/overlay2/layerdb", root / "overlay2"
     known = {path.read_text() for path in layerdb.glob("sha256/*/cache-id")}
     directories = [path for path in overlay.glob("*") if path.name != "l" and path.name not in known]
@@ -52,7 +52,11 @@ def leftovers(root: Path) -> list[str]:
     return [
         f"left over: {path.relative_to(root)}"
         for path in [
-            *root.glob("onggi/staging/*"),
+            *(
+                path
+                for name in ("staging", "trash", "removing", "mounts")
+                for path in root.glob(f"onggi/{name}/*")
+            ),
             *root.glob("onggi/blobs/sha256/*"),
             *layerdb.glob("sha256/*-removing"),
             *layerdb.glob("tmp/*"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import shutil
 import sys
 import threading
 import traceback
@@ -16,7 +18,9 @@ import onggi
 from onggi.engine.layer import LayerNotFound
 from onggi.engine.names import ImageNotFound
 from onggi.engine.removal import Removal
+from onggi.engine.repair import LayerInUse
 from onggi.errors import NotFound, OnggiError
+from onggi.layers.verify import Believed, check_layers
 from onggi.store.locks import LockDirectory, lease_order
 from tests.crash.child import open_engine
 from tests.peers.processes import wait_until
@@ -30,7 +34,9 @@ def other(root: Path, small_shop: str) -> Iterator[onggi.Engine]:
 
 
 @contextmanager
-def waiting(engine: onggi.Engine, lock: str, verb: Callable[[], object]) -> Iterator[list[OnggiError]]:
+def waiting(
+    engine: onggi.Engine, lock: str, verb: Callable[[], object], *, exclusive: bool = True
+) -> Iterator[list[OnggiError]]:
     """``verb`` runs in a thread and waits for a lock during the block; gives its error after that."""
     errors: list[OnggiError] = []
 
@@ -41,7 +47,7 @@ def waiting(engine: onggi.Engine, lock: str, verb: Callable[[], object]) -> Iter
             errors.append(error)
 
     thread = threading.Thread(target=run)
-    with engine._core.locks.acquire(lock, exclusive=True):
+    with engine._core.locks.acquire(lock, exclusive=exclusive):
         thread.start()
         wait_until(somebody_waits, "the other verb at the lock")
         yield errors
@@ -124,12 +130,33 @@ def test_verify_in_the_middle(engine: onggi.Engine, other: onggi.Engine) -> None
     assert found == [] and verification.layers == 3
 
 
+def test_verify_of_a_layer_that_was_made_anew(engine: onggi.Engine) -> None:
+    """Of no image: what it should be is read from files, the last of which was gone already."""
+    core, layer = engine._core, engine.images.get("web:v2").layers[1]
+    half_read = Believed(layer.chain_id, layer.diff_id, None, False)
+    (found,) = check_layers(core.layers, engine._workers, [half_read], fast=True)
+    assert found.sound and not found.gone
+
+
 def test_repair_brings_nothing_back(engine: onggi.Engine, other: onggi.Engine) -> None:
     image_id = engine.images.get("big").id
     with waiting(engine, f"image-{image_id.hex}", lambda: other.images.repair("big")) as errors:
         engine._core.images.remove(image_id)
     assert [type(error) for error in errors] == [ImageNotFound]
     assert image_id not in engine._core.images
+
+
+def test_repair_sees_who_mounts_meanwhile(engine: onggi.Engine, other: onggi.Engine) -> None:
+    """Nobody stood on the layer when it was looked at; when the repair has it, somebody does."""
+    base = engine.images.get("web:v1").layers[0].chain_id
+    shutil.rmtree(engine._core.layers.db.path(base))
+    verb = functools.partial(other.images.repair, "web:v1")
+    with waiting(engine, f"chain-{base.hex}", verb, exclusive=False) as errors:
+        engine.mounts.mount("web:v2")
+    engine.mounts.unmount("web:v2")
+    assert [type(error) for error in errors] == [LayerInUse]
+    other.images.repair("web:v1")
+    assert not list(engine.images.verify(all=True))
 
 
 # --- sending --------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -71,7 +72,10 @@ class Mounts:
             raise InvalidArgument(
                 f"mount {image_id.short}: the image has no layers", hint="there is nothing to mount"
             )
-        with self._core.layers.lease(chains[-1]):
+        with ExitStack() as leases:
+            # Each, not just the uppermost: none is to be repaired before the record tells of us.
+            for chain in chains:
+                leases.enter_context(self._core.layers.lease(chain))
             layer = self._core.layers.get(chains[-1])
             if layer is None:
                 raise ImageNotFound(image_id)

@@ -9,7 +9,7 @@ that unless told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 from onggi.cancel import CancelToken
@@ -170,7 +170,7 @@ class Repair:
         fetch = [each for (each, _), check in zip(damaged, again, strict=True) if not check.sound]
         if not force:
             self._refuse_if_used(shown, fetch)
-        self._fetch(fetch, origins)
+        self._fetch(fetch, origins, lambda: None if force else self._refuse_if_used(shown, fetch))
         self._prove([each for each, _ in damaged] if fetch else [])
         return [self._done(each, files[each.layer.chain_id], each in fetch) for each, _ in damaged]
 
@@ -188,7 +188,8 @@ class Repair:
                 return []
             return mend_layer(layers, self._puller.workers, placed.layer, check, self._cancel)
 
-    def _fetch(self, placed: Sequence[Placed], origins: Origins) -> None:
+    def _fetch(self, placed: Sequence[Placed], origins: Origins, check: Callable[[], None]) -> None:
+        """``check`` is asked again when nobody can mount the layers any more."""
         if not placed:
             return
         layers = []
@@ -205,6 +206,7 @@ class Repair:
             for wanted, _ in layers:
                 wanted.lease = self._core.layers.lease(wanted.chain_id, exclusive=True, cancel=self._cancel)
                 leases.callback(wanted.lease.release)
+            check()
             fetch_layers(self._puller, layers, self._options, self._reporter, self._cancel)
 
     def _prove(self, placed: Sequence[Placed]) -> None:

@@ -273,6 +273,9 @@ def _judge(
 ) -> LayerCheck:
     if each.chain_id not in layers.db and not layers.is_used(each.chain_id):
         return LayerCheck(each.chain_id, None, (), (), gone=True)
+    if not each.certain:
+        # It may have been removed while that was read, and made anew since.
+        each = believed(layers, each.chain_id)
     results = {part.name: part.result for part in parts}
     tree, content = results.get("tree", {}), results.get("content", {})
     shadowed = [bytes.fromhex(str(name)) for name in _listed(tree.get("shadowed"))]
