@@ -70,9 +70,12 @@ def web(tmp_path_factory, shop: str) -> Onggi:
     return onggi
 
 
-@pytest.fixture(scope="session")
-def insides(tmp_path_factory) -> Iterator[Onggi]:
-    """A root with library/odd (two layers with everything) and library/wide (one with many files)."""
+@pytest.fixture(scope="session", params=["overlay2", "erofs"])
+def insides(request, tmp_path_factory) -> Iterator[Onggi]:
+    """A root with library/odd (two layers with everything) and library/wide (one with many files).
+
+    Each driver has one: what looks into layers says the same of both.
+    """
     directory = tmp_path_factory.mktemp("insides")
     layout = Layout(directory / "layout")
     layout.image("library/odd:latest", odd_layers())
@@ -80,7 +83,7 @@ def insides(tmp_path_factory) -> Iterator[Onggi]:
     layout.image("library/wide:latest", [tar([*many, member("big", bytes(30_000_000))])])
     with serving(OCILayout(layout.directory)) as url:
         config = directory / "daemon.json"
-        config.write_text(json.dumps({"registry-mirrors": [url]}))
+        config.write_text(json.dumps({"registry-mirrors": [url], "storage-driver": request.param}))
         made = Onggi(directory / "root", config)
         made.run("pull", "-q", "odd")
         made.run("pull", "-q", "wide")

@@ -102,6 +102,41 @@ def test_mounting_is_refused(user):
     assert list((user.data_root / "onggi/mounts").iterdir()) == []
 
 
+def test_looking_into_the_image(user):
+    listed = user.output("image", "files", "-R", "rights")
+    assert "-rwsr-xr-x" in next(line for line in listed.splitlines() if line.endswith("/bin/su"))
+    assert "/home/u" not in listed
+    assert "1,3" in next(line for line in listed.splitlines() if line.endswith("/dev/null"))
+    assert user.output("image", "cat", "rights", "/home/v") == "v" * 3000
+    assert "file, 3000 bytes, wins" in user.output("explain", "rights:/home/v")
+    assert "layer 2 deletes it" in user.output("explain", "rights:/home/u")
+    (share, *_) = json.loads(user.output("layers", "--wasted", "--json", "rights"))["Layers"]
+    assert share["WastedBytes"] == 1
+    directories = user.output("layers", "--format", "{{.Directory}}", "rights").split()
+    assert directories == [str(layer(user, 1)), str(layer(user, 0))]
+
+
+def test_looking_into_a_layer(user):
+    listed = user.output("layer", "ls", "rights#1")
+    assert "1000/1001" in next(line for line in listed.splitlines() if line.endswith("home/u"))
+    assert user.output("layer", "cat", "rights#1", "home/u") == "u"
+    assert "(deletes /home/u)" in user.output("layer", "ls", "rights#2")
+    assert user.output("layer", "diff", "rights#2") == "C /home\nD /home/u\nA /home/v\n"
+    assert user.output("layer", "diff", "rights#2", "rights#1") == "C /home\nA /home/u\nD /home/v\n"
+
+
+def test_copying_out(user):
+    user.run("image", "cp", "rights:/bin", str(user.home))
+    copied = (user.home / "bin/su").stat()
+    assert (copied.st_uid, copied.st_mode) == (NOBODY, 0o104755)
+    assert (user.home / "bin/ping").read_text() == "#!"
+    done = user.run("image", "cp", "rights:/dev", str(user.home), check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: copy /dev/null: making a device needs root (")
+    listed = user.run("image", "cp", "rights:/", "-").stdout
+    assert "SCHILY.xattr.security.capability" in listed
+
+
 def test_saving(user):
     target = user.home / "rights.tar"
     user.run("save", "-o", str(target), "rights")

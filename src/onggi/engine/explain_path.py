@@ -25,7 +25,7 @@ def explain_image_path(core: Core, name: str, path: str) -> Explanation:
     if found.target:
         facts.append(("leads to", _shown(found.target)))
     if found.winner is not None:
-        facts += _winner(image, found)
+        facts += _winner(core, image, found)
     facts += [(f"layer {holder.layer}", _word(holder)) for holder in found.holders]
     return Explanation("file", f"{name}:{path}", _title(found), _HOW, facts)
 
@@ -47,10 +47,10 @@ def _title(found: PathExplanation) -> str:
     return f"{article} {kind} of the image, from layer {found.winner}"
 
 
-def _winner(image: Image, found: PathExplanation) -> list[tuple[str, str]]:
+def _winner(core: Core, image: Image, found: PathExplanation) -> list[tuple[str, str]]:
     layer = image.layers[(found.winner or 1) - 1]
     facts = [
-        ("file", _whereabouts(layer.path, _shown(found.place))),
+        ("file", _whereabouts(core.driver.files(layer.cache_id), _shown(found.place))),
         ("diffID", layer.diff_id),
         ("chainID", layer.chain_id),
         ("cache-id", layer.cache_id),

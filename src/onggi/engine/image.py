@@ -53,11 +53,12 @@ class Layer:
 
     @property
     def path(self) -> Path:
-        """Where its files are: a directory, or with erofs the tar that holds them.
+        """The directory with its files, or with the tar that holds them (erofs) and its index.
 
         Read it; whoever writes there changes every image on it.
         """
-        return self.core.driver.files(self.cache_id)
+        files = self.core.driver.files(self.cache_id)
+        return files if files.is_dir() else files.parent
 
     @property
     def metadata_path(self) -> Path:

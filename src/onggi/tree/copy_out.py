@@ -15,7 +15,7 @@ import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onggi.errors import Conflict
+from onggi.errors import Conflict, FailedPrecondition
 from onggi.tree.errors import printable
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from onggi.tree.merged import Entry, Merged
 
-__all__ = ["CopyConflict", "copy_entry", "write_tar"]
+__all__ = ["CopyConflict", "DeviceRefused", "copy_entry", "write_tar"]
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,6 +41,16 @@ class CopyConflict(Conflict):
         super().__init__(
             f'cannot overwrite {there} "{shown}" with {here} "{shown}"',
             hint="copy to another place, or remove what is there",
+        )
+
+
+class DeviceRefused(FailedPrecondition):
+    """This user makes no devices, and the image has one there."""
+
+    def __init__(self, path: bytes) -> None:
+        super().__init__(
+            f"copy {printable(path)}: making a device needs root",
+            hint="copy as root, or to '-', a tar stream that may hold devices",
         )
 
 
@@ -63,7 +73,7 @@ def copy_entry(
     otherwise everything belongs to the caller. Hard links among what is copied stay links; sockets
     are left out.
 
-    Raises CopyConflict, OSError.
+    Raises CopyConflict, DeviceRefused, OSError.
     """
     copier = _Copier(view, keep_owner)
     try:
@@ -147,13 +157,21 @@ class _Copier:
         if kind == stat.S_IFLNK:
             os.symlink(self._view.readlink(entry), name, dir_fd=parent_fd)
         else:
-            os.mknod(name, kind | 0o600, entry.status.st_rdev, dir_fd=parent_fd)
+            self._node(entry, kind, parent_fd, name)
         if self._keep_owner:
             owner = entry.status.st_uid, entry.status.st_gid
             os.chown(name, *owner, dir_fd=parent_fd, follow_symlinks=False)
         if kind != stat.S_IFLNK:
             os.chmod(name, stat.S_IMODE(entry.status.st_mode), dir_fd=parent_fd)
         os.utime(name, ns=_times(entry), dir_fd=parent_fd, follow_symlinks=False)
+
+    def _node(self, entry: Entry, kind: int, parent_fd: int, name: bytes) -> None:
+        try:
+            os.mknod(name, kind | 0o600, entry.status.st_rdev, dir_fd=parent_fd)
+        except PermissionError:
+            if kind not in (stat.S_IFCHR, stat.S_IFBLK):
+                raise
+            raise DeviceRefused(entry.path) from None
 
     def _linked(self, entry: Entry, parent_fd: int, name: bytes) -> bool:
         """Make a further name of what was copied under its first name already; False: this is the first."""
