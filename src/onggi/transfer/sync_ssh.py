@@ -20,6 +20,8 @@ __all__ = ["SSHConnection", "SSHPlace"]
 
 # Bytes of stderr kept: its end tells the reason.
 _KEPT_BYTES = 4096
+# Exit status of an ssh that failed; else it is that of the far command (ssh(1)).
+_SSH_FAILED = 255
 # Seconds an ssh that has nothing more to do may take to end.
 _END_TIMEOUT_S = 10.0
 # Seconds to wait for the end of stderr: a connection that ssh shares (ControlPersist) keeps it open.
@@ -66,9 +68,13 @@ class SSHPlace:
 
     def command(self, program: str) -> list[str]:
         """What to run here. ``program`` is how onggi is called there, a piece of shell."""
+        return [*self.login, f"{program} --data-root {shlex.quote(self.path)} sync-serve"]
+
+    @property
+    def login(self) -> list[str]:
+        """What opens a shell there."""
         port = [] if self.port is None else ["-p", str(self.port)]
-        remote = f"{program} --data-root {shlex.quote(self.path)} sync-serve"
-        return ["ssh", *port, "--", self.destination, remote]
+        return ["ssh", *port, "--", self.destination]
 
 
 class SSHConnection:
@@ -98,10 +104,15 @@ class SSHConnection:
             self._said = (self._said + piece)[-_KEPT_BYTES:]
 
     def explain(self, error: OnggiError, hint: str = "") -> OnggiError:
-        """The error, with the reason that ssh or the far shell gave when the connection just ended."""
+        """The error, with the reason that ssh or the far shell gave when the connection just ended.
+
+        ``hint`` is for one that never began to work: what must be there.
+        """
         if not isinstance(error, ChannelBroken):
             return error
         self.close()
+        if hint and self._process.returncode == _SSH_FAILED:
+            hint = f"ssh itself does not get there: {shlex.join(self._place.login)!r} must work first"
         hint = hint or error.hint
         lines = [line.strip() for line in self._said.decode("utf-8", "replace").splitlines() if line.strip()]
         if not lines:
