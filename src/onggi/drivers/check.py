@@ -8,15 +8,14 @@ Two parts that share nothing but the tar-split, so that they can run beside each
   they make, and compares it with the directory. No contents are read, but of sparse files,
   whose data lie in tar-split.
 
-What differs leaves in packets ``D`` + JSON list of ``[path or member in hex, what, expected, found]``.
+What differs leaves in the packets of report.py.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,8 @@ from onggi.archive.crc64 import crc64
 from onggi.archive.tar import InvalidTar, TarReader
 from onggi.archive.tar_format import clamp_path
 from onggi.archive.tarsplit import FileEntry, InvalidTarSplit, Segment, read_gzip
+from onggi.drivers.report import Report, Send
+from onggi.store.layerdb import TAR_SPLIT
 from onggi.tree.errors import InvalidLayer, errno_text
 from onggi.tree.files import Files
 
@@ -36,20 +37,18 @@ __all__ = ["check"]
 # Bytes of a file read at once, and gathered before they are hashed: what the cores' caches hold.
 _BUFFER_BYTES = 1024 * 1024
 _HASH_BYTES = 256 * 1024
-# Differences in one packet; a path has at most 4095 bytes, twice that in hex.
-_PACKET_BYTES = 32 * 1024
 _ZEROS = bytes(_BUFFER_BYTES)
-
-Send = Callable[[bytes], int]
 
 
 def check(request: dict[str, object], send: Send) -> dict[str, object]:
     """Do one part; ``request`` has ``part``, the paths ``diff`` and ``split``, and ``unpacked_ns``.
 
-    The result has ``broken`` (why tar-split cannot be read, or an empty string) and the
-    part's own: ``diff_id`` and ``bytes``, or ``size``, ``header_size`` and ``shadowed`` (hex).
+    The result has ``flaws`` (file, reason, mendable; that tar-split cannot be read), ``file``
+    (what is to blame where the bytes are wrong and no path is) and the part's own: ``diff_id``
+    and ``bytes``, or ``size``, ``header_size`` and ``shadowed`` (hex).
     """
-    report = _Report(send)
+    report = Report(send)
+    flaws: list[tuple[str, str, bool]] = []
     root = os.open(str(request["diff"]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         split = Path(str(request["split"]))
@@ -59,38 +58,18 @@ def check(request: dict[str, object], send: Send) -> dict[str, object]:
             unpacked_ns = request["unpacked_ns"]
             result = _check_tree(split, root, report, int(str(unpacked_ns)) if unpacked_ns else None)
     except (InvalidTarSplit, InvalidTar, InvalidLayer) as error:
-        result = {"broken": error.message}
+        result = {}
+        flaws.append((f"layerdb/{TAR_SPLIT}", error.message, False))
     finally:
         os.close(root)
     report.flush()
-    return {"broken": "", **result}
-
-
-class _Report:
-    """Gathers differences into packets."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._items: list[tuple[str, str, str, str]] = []
-        self._size = 0
-
-    def add(self, name: bytes, what: str, expected: str = "", found: str = "") -> None:
-        self._items.append((name.hex(), what, expected, found))
-        self._size += 2 * len(name) + len(what) + len(expected) + len(found)
-        if self._size >= _PACKET_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._items:
-            self._send(b"D" + json.dumps(self._items).encode())
-            self._items.clear()
-            self._size = 0
+    return {"flaws": flaws, "file": request.get("file", ""), **result}
 
 
 # --- contents ---------------------------------------------------------------------------------
 
 
-def _check_content(split: Path, root: int, report: _Report) -> dict[str, object]:
+def _check_content(split: Path, root: int, report: Report) -> dict[str, object]:
     archive = _Archive()
     with read_gzip(split) as entries, Files(root) as files:
         for entry in entries:
@@ -101,7 +80,7 @@ def _check_content(split: Path, root: int, report: _Report) -> dict[str, object]
     return {"diff_id": archive.diff_id(), "bytes": archive.size_bytes}
 
 
-def _add_file(entry: FileEntry, files: Files, archive: _Archive, report: _Report) -> None:
+def _add_file(entry: FileEntry, files: Files, archive: _Archive, report: Report) -> None:
     """Add a file's bytes, and report it when they are not the recorded ones."""
     try:
         fd = files.descriptor(entry.name)
@@ -180,7 +159,7 @@ class _Archive:
 # --- the tree ---------------------------------------------------------------------------------
 
 
-def _check_tree(split: Path, root: int, report: _Report, unpacked_ns: int | None) -> dict[str, object]:
+def _check_tree(split: Path, root: int, report: Report, unpacked_ns: int | None) -> dict[str, object]:
     from onggi.tree.compare import Change, compare_tree
     from onggi.tree.expected import ExpectedTree
 

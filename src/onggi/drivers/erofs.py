@@ -28,11 +28,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from onggi.drivers import unpacked
-from onggi.drivers.erofs_names import DIFF, INDEX, PARENT, TAR
+from onggi.drivers.erofs_names import DIFF, INDEX, PARENT, SUMS, TAR
 from onggi.drivers.job import Job
 from onggi.drivers.staged import StagedDirectory
 from onggi.errors import DataLoss, InvalidArgument
-from onggi.oci.digest import CacheID, LinkID
+from onggi.oci.digest import CacheID, DiffID, LinkID
 from onggi.store.atomic import make_directory, read_optional, remove_tree, stage_file, sync_directory
 from onggi.store.layerdb import is_cache_id
 
@@ -49,8 +49,6 @@ MAX_DEPTH = 499
 """Layers of one image: overlayfs takes 500 lower directories, one is left for a container's own."""
 
 _PIECE_BYTES = 1 << 20
-# Digits of the cache-id that make the index's uuid: 16 bytes.
-_UUID_DIGITS = 32
 
 
 class Erofs:
@@ -59,6 +57,7 @@ class Erofs:
     name = "erofs"
     max_depth = MAX_DEPTH
     job_name = "keep"
+    derived = frozenset((f"erofs/{INDEX}", f"erofs/{SUMS}"))
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -109,6 +108,8 @@ class Erofs:
 
     def job(self, staged: StagedDirectory, write_set: Path) -> Job:
         """Keep the tar, write the index; unpack what no index can show."""
+        from onggi.drivers.erofs_files import UUID_DIGITS
+
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         directory = os.open(staged.directory, flags)
         try:
@@ -116,7 +117,7 @@ class Erofs:
         except BaseException:
             os.close(directory)
             raise
-        return Job({"job": self.job_name, "uuid": staged.cache_id[:_UUID_DIGITS]}, (directory, entry))
+        return Job({"job": self.job_name, "uuid": staged.cache_id[:UUID_DIGITS]}, (directory, entry))
 
     def empty(self, staged: StagedDirectory) -> None:
         """Forget what was kept."""
@@ -201,6 +202,43 @@ class Erofs:
         from onggi.drivers.erofs_files import ErofsFiles
 
         return ErofsFiles(self._home, cache_id, parent).mend()
+
+    def check(
+        self, cache_id: CacheID, entry: Path, part: str, diff_id: DiffID | None, *, fast: bool
+    ) -> dict[str, object] | None:
+        """Hash the tar, derive its index anew; an unpacked layer is held against tar-split."""
+        if self._is_unpacked(cache_id):
+            return unpacked.check_request(self.name, self.diff_path(cache_id), entry, part, fast=fast)
+        from onggi.drivers.erofs_files import check_request
+
+        return check_request(self.path(cache_id), entry, part, diff_id, fast=fast)
+
+    def derive(self, cache_id: CacheID, diff_id: DiffID) -> dict[str, object] | None:
+        """Index and checksums."""
+        if self._is_unpacked(cache_id):
+            return None
+        from onggi.drivers.erofs_files import derive_request
+
+        return derive_request(self.path(cache_id), diff_id)
+
+    def keeps_tar(self, cache_id: CacheID) -> bool:
+        """Unless the layer had to be unpacked."""
+        return not self._is_unpacked(cache_id)
+
+    def can_be_replaced(self, cache_id: CacheID) -> bool:
+        """A mount holds the tar and the index that it was made of, whatever has their names by now."""
+        return not self._is_unpacked(cache_id)
+
+    def content_size(self, cache_id: CacheID, tar_split: Path) -> int:
+        """The layer's size by Docker's rule, counted."""
+        if self._is_unpacked(cache_id):
+            return unpacked.content_size(self.diff_path(cache_id))
+        from onggi.tree.expected import ExpectedTree
+
+        tree = ExpectedTree()
+        for member in self.members(cache_id, tar_split):
+            tree.add(member)
+        return tree.sizes()[0]
 
     def below(self, cache_id: CacheID) -> CacheID | None:
         """The layer that ``parent`` says is right below, or None."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from onggi.archive import layer_sums, tar, tarsplit
 from onggi.archive.compression import Compression
@@ -30,7 +30,7 @@ from onggi.tree.apply import ApplyLimits
 from onggi.tree.errors import LayerTooLarge
 from onggi.tree.expected import ExpectedTree
 
-__all__ = ["MustBeUnpacked", "keep"]
+__all__ = ["MustBeUnpacked", "Scan", "keep", "tree_index"]
 
 _READ_BYTES = 1024 * 1024
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -57,9 +57,9 @@ def keep(request: dict[str, object], control: socket.socket, descriptors: list[i
         Follower(control, blob, int(str(request["start"]))), take=data.write, at_end=data.write_back
     )
     confine(directory, (*CAPABILITIES, "CAP_SYS_CHROOT"))
-    scan = _Scan(stream)
+    scan = Scan(stream)
     try:
-        index = _index(scan.tree, data.size_bytes, bytes.fromhex(str(request["uuid"])))
+        index = tree_index(scan.tree, data.size_bytes, bytes.fromhex(str(request["uuid"])))
     except NotRepresentable as error:
         stream.finish()
         return _unpack_instead(request, stream, data, directory, write_set, error)
@@ -69,7 +69,8 @@ def keep(request: dict[str, object], control: socket.socket, descriptors: list[i
     return {"diff_id": stream.diff_id, "size": scan.tree.sizes()[0], "members": scan.members}
 
 
-def _index(tree: ExpectedTree, data_bytes: int, uuid: bytes) -> bytearray:
+def tree_index(tree: ExpectedTree, data_bytes: int, uuid: bytes) -> bytearray:
+    """A tree's index. Raises NotRepresentable."""
     if tree.has_default_acl:
         raise NotRepresentable(b"", f"{DEFAULT.decode()} is handed down by the file system below")
     return write_index(tree.root, data_bytes=data_bytes, block_bits=BLOCK_BITS_TAR, uuid=uuid)
@@ -102,13 +103,13 @@ class _Tar:
             yield piece
 
 
-class _Scan:
+class Scan:
     """Everything that is to know of a tar, in one pass: ``tree`` and packed ``sums``.
 
     Raises what apply.py raises for an archive that cannot be unpacked, in the same words.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Iterable[bytes]) -> None:
         self.tree = ExpectedTree()
         self.sums: list[bytes] = []
         self.members = 0

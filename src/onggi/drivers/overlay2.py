@@ -29,7 +29,7 @@ from pathlib import Path
 from onggi.drivers import unpacked
 from onggi.drivers.staged import StagedDirectory
 from onggi.errors import DataLoss, FailedPrecondition, InvalidArgument
-from onggi.oci.digest import CacheID, LinkID
+from onggi.oci.digest import CacheID, DiffID, LinkID
 from onggi.store.atomic import (
     make_directory,
     read_optional,
@@ -84,6 +84,7 @@ class Overlay2:
     name = "overlay2"
     max_depth = MAX_DEPTH
     job_name = "unpack"
+    derived: frozenset[str] = frozenset()
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -244,6 +245,28 @@ class Overlay2:
         from onggi.drivers.overlay2_files import Overlay2Files
 
         return Overlay2Files(self._home, cache_id, parent, children, used=used).mend()
+
+    def check(
+        self, cache_id: CacheID, entry: Path, part: str, diff_id: DiffID | None, *, fast: bool
+    ) -> dict[str, object] | None:
+        """Hold the files against tar-split."""
+        return unpacked.check_request(self.name, self.diff_path(cache_id), entry, part, fast=fast)
+
+    def derive(self, cache_id: CacheID, diff_id: DiffID) -> dict[str, object] | None:
+        """Nothing follows from a layer's content."""
+        return None
+
+    def keeps_tar(self, cache_id: CacheID) -> bool:
+        """The files are kept, and tar-split."""
+        return False
+
+    def can_be_replaced(self, cache_id: CacheID) -> bool:
+        """An overlay looks for its files by their names."""
+        return False
+
+    def content_size(self, cache_id: CacheID, tar_split: Path) -> int:
+        """The layer's size by Docker's rule, counted."""
+        return unpacked.content_size(self.diff_path(cache_id))
 
     def below(self, cache_id: CacheID) -> CacheID | None:
         """The layer that ``lower`` says is right below, or None."""

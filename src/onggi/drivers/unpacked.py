@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from onggi.archive.tarsplit import FileEntry, Segment
     from onggi.tree.layer_tree import KeptDirectories, LayerTree
 
-__all__ = ["content", "empty", "members", "tar", "tar_size", "tree", "unpack_job"]
+__all__ = [
+    "check_request",
+    "content",
+    "content_size",
+    "empty",
+    "members",
+    "tar",
+    "tar_size",
+    "tree",
+    "unpack_job",
+]
 
 _NULS = bytes(1 << 20)
 
@@ -38,6 +48,42 @@ def unpack_job(staged: StagedDirectory, write_set: Path) -> Job:
         raise
     os.fchmod(split, 0o644)
     return Job({"job": "unpack"}, (root, split))
+
+
+def check_request(driver: str, diff: Path, entry: Path, part: str, *, fast: bool) -> dict[str, object] | None:
+    """What a worker is asked to check ``content`` or ``tree``; None when files or tar-split are gone."""
+    split = entry / TAR_SPLIT
+    if not diff.is_dir() or not split.is_file():
+        return None
+    return {
+        "job": "check",
+        "part": part,
+        "diff": str(diff),
+        "split": str(split),
+        "file": f"{driver}/diff",
+        "unpacked_ns": _unpacked_ns(diff, entry) if fast else None,
+    }
+
+
+def _unpacked_ns(diff: Path, entry: Path) -> int:
+    """When the layer was complete: nothing in it is touched later, neither contents nor inodes.
+
+    A copy of a data root has new inodes; the root of the layer is the last that a copy touches.
+    """
+    times = [os.stat(diff).st_ctime_ns]
+    times += [os.stat(path).st_ctime_ns for path in entry.iterdir()]
+    return max(times)
+
+
+def content_size(diff: Path) -> int:
+    """The layer's size by Docker's rule, counted."""
+    from onggi.tree.size import tree_size
+
+    root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return tree_size(root)
+    finally:
+        os.close(root)
 
 
 def empty(staged: StagedDirectory) -> None:

@@ -88,15 +88,33 @@ def _check(request: dict[str, object], control: socket.socket, descriptors: list
     return check(request, control.send)
 
 
+def _prove(request: dict[str, object], control: socket.socket, descriptors: list[int]) -> dict[str, object]:
+    """Is a layer that is a tar and an index still what was pulled?"""
+    from onggi.drivers.prove import prove
+
+    return prove(request, control.send)
+
+
+def _derive(request: dict[str, object], control: socket.socket, descriptors: list[int]) -> dict[str, object]:
+    """What follows from a layer's tar is written anew."""
+    from onggi.drivers.rederive import rederive
+
+    return rederive(request)
+
+
 _JOBS: dict[str, Callable[[dict[str, object], socket.socket, list[int]], dict[str, object]]] = {
     "unpack": unpack,
     "keep": _keep,
     "hash": _hash_only,
     "check": _check,
+    "prove": _prove,
+    "derive": _derive,
 }
 
 
 _MODULES = {
     "check": ("onggi.drivers.check", "onggi.tree.compare", "onggi.tree.expected", "isal.igzip"),
     "keep": ("onggi.drivers.keep", "fastcrc.crc32"),
+    "prove": ("onggi.drivers.prove", "fastcrc.crc32"),
+    "derive": ("onggi.drivers.rederive", "fastcrc.crc32"),
 }

@@ -3,8 +3,8 @@
 Metadata that can be derived is written anew; damaged layers are fetched, unpacked beside the
 old ones, proved by their diffID and swapped in whole: same cache-id, same short name, so that
 the layers and containers above find them where they were. A container that runs, or a mount,
-on a layer that must be swapped keeps the old files open while they are deleted: repair refuses
-that unless told.
+on a layer of overlay2 that must be swapped would see its files vanish: repair refuses that unless
+told. A mount of erofs lives on with the old content; the next one sees the new.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 from onggi.cancel import CancelToken
+from onggi.drivers.flaw import Flaw
 from onggi.engine.containers import known_containers
 from onggi.engine.core import Core
 from onggi.engine.mounts import Mounts
@@ -27,7 +28,7 @@ from onggi.engine.verification import (
 )
 from onggi.errors import Conflict, DataLoss
 from onggi.layers.mend import mend_layer
-from onggi.layers.verify import LayerCheck, check_layers
+from onggi.layers.verify import LayerCheck, check_layers, read_cache_id
 from onggi.oci.digest import CacheID, ChainID, ImageID
 from onggi.oci.image_config import ImageConfig
 from onggi.progress import LayerStatus, ProgressSink
@@ -184,7 +185,7 @@ class Repair:
         if not layers.db.path(check.chain_id).is_dir():
             return []
         with layers.lease(check.chain_id, exclusive=True, cancel=self._cancel):
-            if not all(flaw.file != "overlay2/diff" for flaw in check.flaws):
+            if any(_is_content(flaw, layers.driver.name) for flaw in check.flaws):
                 return []
             return mend_layer(layers, self._puller.workers, placed.layer, check, self._cancel)
 
@@ -217,12 +218,17 @@ class Repair:
     # --- who would be hurt ----------------------------------------------------------------
 
     def _refuse_if_used(self, shown: str, placed: Sequence[Placed]) -> None:
+        placed = [each for each in placed if not self._can_be_replaced(each.layer.chain_id)]
         if not placed:
             return
         for chains, who, way_out in self._users():
             for each in placed:
                 if each.layer.chain_id in chains:
                     raise LayerInUse(shown, each.index, who, way_out)
+
+    def _can_be_replaced(self, chain: ChainID) -> bool:
+        cache_id = read_cache_id(self._core.layers, chain)
+        return cache_id is not None and self._core.driver.can_be_replaced(cache_id)
 
     def _users(self) -> Iterator[tuple[set[ChainID], str, str]]:
         """Running containers and mounts: the chains they stand on, who they are, how to end them."""
@@ -239,3 +245,8 @@ class Repair:
         if image_id not in self._core.images:
             return set()
         return set(self._core.images.get(image_id).chain_ids)
+
+
+def _is_content(flaw: Flaw, driver: str) -> bool:
+    """The layer itself is damaged or gone: everything around it is made anew when it comes again."""
+    return not flaw.mendable and flaw.file.startswith(f"{driver}/")

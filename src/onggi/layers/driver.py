@@ -23,7 +23,7 @@ from onggi.archive.tar import Member
 from onggi.drivers.flaw import Flaw
 from onggi.drivers.job import Job
 from onggi.drivers.staged import StagedDirectory
-from onggi.oci.digest import CacheID, LinkID
+from onggi.oci.digest import CacheID, DiffID, LinkID
 from onggi.tree.layer_tree import KeptDirectories, LayerTree
 
 __all__ = ["StorageDriver"]
@@ -36,6 +36,8 @@ class StorageDriver(Protocol):
     max_depth: int
     job_name: str
     """What its workers do most (worker.py)."""
+    derived: frozenset[str]
+    """Files of a layer (as flaws name them) that follow from its content; ``derive`` makes them anew."""
 
     def check_host(self) -> None:
         """Raise when this host, user or file system cannot keep layers of this driver."""
@@ -88,6 +90,23 @@ class StorageDriver(Protocol):
     ) -> list[str]:
         """Make those files anew; returns which. The parent must be mended before."""
 
+    def check(
+        self, cache_id: CacheID, entry: Path, part: str, diff_id: DiffID | None, *, fast: bool
+    ) -> dict[str, object] | None:
+        """What to ask a worker so that it checks ``content`` or ``tree`` of a layer; ``entry`` is layerdb's.
+
+        None where what it needs is missing, which :meth:`flaws` and :meth:`keeps_tar` tell.
+        """
+
+    def derive(self, cache_id: CacheID, diff_id: DiffID) -> dict[str, object] | None:
+        """What to ask a worker so that it makes the ``derived`` files anew; None: there are none."""
+
+    def keeps_tar(self, cache_id: CacheID) -> bool:
+        """True when the archive itself is kept, so that layerdb needs no tar-split of it."""
+
+    def can_be_replaced(self, cache_id: CacheID) -> bool:
+        """True when mounts that stand live on, with the old content, while the layer is replaced."""
+
     def below(self, cache_id: CacheID) -> CacheID | None:
         """The layer that a layer's own files say is right below it, or None."""
 
@@ -108,6 +127,9 @@ class StorageDriver(Protocol):
 
     def tar_size(self, cache_id: CacheID, tar_split: Path) -> int:
         """Bytes of :meth:`tar`, without reading contents. Raises DataLoss."""
+
+    def content_size(self, cache_id: CacheID, tar_split: Path) -> int:
+        """The layer's size by Docker's rule, counted. Raises DataLoss, OSError."""
 
     def members(self, cache_id: CacheID, tar_split: Path) -> Iterator[Member]:
         """The members of the layer's archive in its order, contents unread. Raises DataLoss."""

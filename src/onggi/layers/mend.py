@@ -7,16 +7,15 @@ files follow from each other. What cannot be had so must be fetched.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from onggi.cancel import CancelToken
 from onggi.drivers.workers import Workers
 from onggi.layers.store import LayerStore
-from onggi.layers.verify import Believed, LayerCheck, Standing, prove, read_cache_id
+from onggi.layers.verify import Believed, LayerCheck, Standing, prove, read_cache_id, work
 from onggi.oci.digest import CacheID
 from onggi.store.atomic import read_optional, remove_temporary_files, write_file
-from onggi.tree.size import tree_size
+from onggi.store.layerdb import TAR_SPLIT
 
 __all__ = ["mend_layer"]
 
@@ -50,16 +49,28 @@ def mend_layer(
     if "layerdb/size" in files or not (read_optional(entry / "size") or b"").isdigit():
         _write_size(layers, wanted, cache_id)
         mended.append("layerdb/size")
+    derived = sorted({flaw.file for flaw in check.flaws if flaw.file in layers.driver.derived})
+    if derived and check.mendable:
+        _derive(layers, workers, wanted, cache_id, cancel)
+        mended += derived
     return mended + _mend_driver(layers, wanted, cache_id)
 
 
 def _write_size(layers: LayerStore, wanted: Believed, cache_id: CacheID) -> None:
-    root = os.open(layers.driver.diff_path(cache_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        size = tree_size(root)
-    finally:
-        os.close(root)
-    write_file(layers.db.path(wanted.chain_id) / "size", str(size).encode("ascii"), 0o644)
+    entry = layers.db.path(wanted.chain_id)
+    size = layers.driver.content_size(cache_id, entry / TAR_SPLIT)
+    write_file(entry / "size", str(size).encode("ascii"), 0o644)
+
+
+def _derive(
+    layers: LayerStore, workers: Workers, wanted: Believed, cache_id: CacheID, cancel: CancelToken
+) -> None:
+    """Make anew what follows from the layer's content; the worker proves the content before."""
+    if wanted.diff_id is None:
+        return
+    request = layers.driver.derive(cache_id, wanted.diff_id)
+    if request is not None:
+        work(workers, request, "derive", cancel)
 
 
 def _mend_driver(layers: LayerStore, wanted: Believed, cache_id: CacheID) -> list[str]:

@@ -35,12 +35,14 @@ __all__ = [
     "Believed",
     "CheckFailed",
     "LayerCheck",
+    "Part",
     "PathChanges",
     "Standing",
     "believed",
     "check_layers",
     "read_cache_id",
     "prove",
+    "work",
 ]
 
 T = TypeVar("T")
@@ -131,7 +133,7 @@ def check_layers(
 
 
 @record
-class _Part:
+class Part:
     """What one worker said: its result, and differences as (member or path, change)."""
 
     name: str
@@ -159,7 +161,7 @@ class _Job:
         self._fast = "content" not in names
         self._waiting = len(names)
         self._cancel = cancel
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
         self._lock = threading.Lock()
 
     def run(self, name: str) -> LayerCheck | None:
@@ -179,38 +181,35 @@ class _Job:
             parts = sorted(self._parts, key=lambda part: self._names.index(part.name))
             return _judge(self._layers, self._standing, self._each, parts, fast=self._fast)
 
-    def _check(self, name: str) -> _Part | None:
+    def _check(self, name: str) -> Part | None:
         """None when what it needs is not there (a flaw says so)."""
-        chain = self._each.chain_id
-        cache_id = read_cache_id(self._layers, chain)
+        cache_id = read_cache_id(self._layers, self._each.chain_id)
         if cache_id is None:
             return None
         return _run_part(
-            self._layers, self._workers, chain, cache_id, name, fast=self._fast, cancel=self._cancel
+            self._layers, self._workers, self._each, cache_id, name, fast=self._fast, cancel=self._cancel
         )
 
 
 def _run_part(
     layers: LayerStore,
     workers: Workers,
-    chain: ChainID,
+    each: Believed,
     cache_id: CacheID,
     name: str,
     *,
     fast: bool,
     cancel: CancelToken,
-) -> _Part | None:
-    """Have a worker check ``content`` or ``tree`` of the directory ``cache_id`` by ``chain``'s tar-split."""
-    diff, split = layers.driver.diff_path(cache_id), layers.db.path(chain) / TAR_SPLIT
-    if not diff.is_dir() or not split.is_file():
+) -> Part | None:
+    """Have a worker check ``content`` or ``tree`` of the directory ``cache_id``, as that of a layer."""
+    request = layers.driver.check(cache_id, layers.db.path(each.chain_id), name, each.diff_id, fast=fast)
+    if request is None:
         return None
-    request: dict[str, object] = {
-        "job": "check",
-        "part": name,
-        "diff": str(diff),
-        "split": str(split),
-        "unpacked_ns": _unpacked_ns(diff, split.parent) if fast else None,
-    }
+    return work(workers, request, name, cancel)
+
+
+def work(workers: Workers, request: dict[str, object], name: str, cancel: CancelToken) -> Part:
+    """Have a worker do what ``request`` says, and wait. Raises CheckFailed, WorkerDied, Cancelled."""
     control = workers.start(request, [])
     forget = cancel.on_cancel(lambda: _stop(control))
     try:
@@ -220,7 +219,7 @@ def _run_part(
         control.close()
 
 
-def _listen(control: socket.socket, name: str, cancel: CancelToken) -> _Part:
+def _listen(control: socket.socket, name: str, cancel: CancelToken) -> Part:
     from onggi.layers.staging import WorkerDied
 
     found: list[tuple[bytes, Change]] = []
@@ -232,7 +231,7 @@ def _listen(control: socket.socket, name: str, cancel: CancelToken) -> _Part:
         if packet[:1] == b"D":
             found += [(bytes.fromhex(path), Change(*change)) for path, *change in json.loads(packet[1:])]
         elif packet[:1] == b"R":
-            return _Part(name, json.loads(packet[1:]), found)
+            return Part(name, json.loads(packet[1:]), found)
         elif packet:
             raise CheckFailed(f"verify layer: {json.loads(packet[1:])['message']}")
         else:
@@ -247,21 +246,11 @@ def _stop(control: socket.socket) -> None:
         return
 
 
-def _unpacked_ns(diff: Path, entry: Path) -> int:
-    """When the layer was complete: nothing in it is touched later, neither contents nor inodes.
-
-    A copy of a data root has new inodes; the root of the layer is the last that a copy touches.
-    """
-    times = [os.stat(diff).st_ctime_ns]
-    times += [os.stat(path).st_ctime_ns for path in entry.iterdir()]
-    return max(times)
-
-
 def prove(
     layers: LayerStore, workers: Workers, wanted: Believed, cache_id: CacheID, cancel: CancelToken
 ) -> bool:
     """Whether the driver's directory ``cache_id`` holds exactly the content of a layer."""
-    part = _run_part(layers, workers, wanted.chain_id, cache_id, "content", fast=False, cancel=cancel)
+    part = _run_part(layers, workers, wanted, cache_id, "content", fast=False, cancel=cancel)
     return part is not None and part.result.get("diff_id") == wanted.diff_id
 
 
@@ -269,7 +258,7 @@ def prove(
 
 
 def _judge(
-    layers: LayerStore, standing: Standing, each: Believed, parts: list[_Part], *, fast: bool
+    layers: LayerStore, standing: Standing, each: Believed, parts: list[Part], *, fast: bool
 ) -> LayerCheck:
     if each.chain_id not in layers.db and not layers.is_used(each.chain_id):
         return LayerCheck(each.chain_id, None, (), (), gone=True)
@@ -279,18 +268,20 @@ def _judge(
     results = {part.name: part.result for part in parts}
     tree, content = results.get("tree", {}), results.get("content", {})
     shadowed = [bytes.fromhex(str(name)) for name in _listed(tree.get("shadowed"))]
-    changes = _merge(parts, frozenset(shadowed))
+    proved = bool(each.diff_id) and content.get("diff_id") == each.diff_id
+    derived = _told(tree.get("derived"))
+    # With the content proved, what differs is what was derived from it.
+    changes = _merge([part for part in parts if not (proved and derived)], frozenset(shadowed))
     flaws = list(_flaws(layers, standing, each, tree))
     if flaws:
         # Not by what stood on the layer before others changed that.
         flaws = list(_flaws(layers, Standing(layers), each, tree))
-    broken = str(content.get("broken") or tree.get("broken") or "")
-    if broken:
-        flaws.append(Flaw(f"layerdb/{TAR_SPLIT}", broken, False))
-    diff_id = content.get("diff_id")
-    named = any(change.what in ("content", *_GONE) for each_path in changes for change in each_path.changes)
-    if diff_id and diff_id != each.diff_id and each.diff_id and not (named or shadowed or broken):
-        flaws.append(Flaw("overlay2/diff", f"files and tar-split make {diff_id}, not {each.diff_id}", False))
+    told = [*_told(content.get("flaws")), *_told(tree.get("flaws"))]
+    flaws += dict.fromkeys([*told, *(derived if proved else ())])
+    named = derived or any(change.what in ("content", *_GONE) for path in changes for change in path.changes)
+    if content.get("diff_id") and each.diff_id and not (proved or (named and changes) or shadowed or told):
+        reason = f"what is kept makes {content['diff_id']}, not {each.diff_id}"
+        flaws.append(Flaw(str(content["file"]), reason, False))
     note = ""
     if shadowed and not fast:
         note = f"cannot be proved: its archive replaces {len(shadowed)} of its own files"
@@ -299,11 +290,19 @@ def _judge(
     return LayerCheck(each.chain_id, cache_id, tuple(flaws), changes, note, size_bytes)
 
 
+def _told(value: object) -> list[Flaw]:
+    """Flaws that a worker tells of."""
+    return [
+        Flaw(str(file), str(reason), bool(mendable))
+        for file, reason, mendable in map(_listed, _listed(value))
+    ]
+
+
 def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _merge(parts: list[_Part], shadowed: frozenset[bytes]) -> tuple[PathChanges, ...]:
+def _merge(parts: list[Part], shadowed: frozenset[bytes]) -> tuple[PathChanges, ...]:
     """Every path once, sorted; a content is not told of twice, nor of a file that is gone."""
     by_path: dict[bytes, dict[str, Change]] = {}
     for part in parts:
@@ -327,7 +326,8 @@ def _flaws(layers: LayerStore, standing: Standing, each: Believed, tree: dict[st
         yield Flaw("layerdb/cache-id", "is missing or no name of a directory", True)
     else:
         yield from _driver_flaws(layers, standing, each, cache_id)
-    if not (entry / TAR_SPLIT).is_file():
+    needs_split = cache_id is None or not layers.driver.keeps_tar(cache_id)
+    if needs_split and not (entry / TAR_SPLIT).is_file():
         yield Flaw(f"layerdb/{TAR_SPLIT}", "is missing", False)
     yield from _size_flaws(entry, tree)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from onggi.tree.expected import ExpectedTree
 
-__all__ = ["Change", "compare_tree"]
+__all__ = ["Change", "compare_tree", "kind_text", "shown_text", "time_text"]
 
 _TYPES = {
     stat.S_IFREG: "regular file",
@@ -96,7 +96,7 @@ class _Comparison:
                     self._missing(below, child)
             for name, child in children.items():
                 below = path + b"/" + name if path else name
-                self._report(below, Change("missing", _kind(child.type, child.device)))
+                self._report(below, Change("missing", kind_text(child.type, child.device)))
                 self._missing(below, child)
         self._compare_links()
 
@@ -104,21 +104,23 @@ class _Comparison:
         """All that should be below a directory that is not there."""
         if node.children:
             for below, child in self._tree.walk(path, node):
-                self._report(below, Change("missing", _kind(child.type, child.device)))
+                self._report(below, Change("missing", kind_text(child.type, child.device)))
 
     def _compare(self, path: bytes, name: bytes, node: Node | None, status: os.stat_result) -> None:
         if node is None:
-            self._report(path, Change("added", "", _kind(stat.S_IFMT(status.st_mode), status.st_rdev)))
+            self._report(path, Change("added", "", kind_text(stat.S_IFMT(status.st_mode), status.st_rdev)))
         elif self._same_kind(path, node, status):
             self._compare_inode(path, name, node, status)
             if node.type == stat.S_IFLNK and os.readlink(name) != node.target:
-                self._report(path, Change("link target", _text(node.target), _text(os.readlink(name))))
+                self._report(
+                    path, Change("link target", shown_text(node.target), shown_text(os.readlink(name)))
+                )
             if node.links > 1 or (status.st_nlink > 1 and node.children is None):
                 self._links.append((path, node, status.st_ino))
 
     def _same_kind(self, path: bytes, node: Node, status: os.stat_result) -> bool:
         file_type = stat.S_IFMT(status.st_mode)
-        expected, found = _kind(node.type, node.device), _kind(file_type, status.st_rdev)
+        expected, found = kind_text(node.type, node.device), kind_text(file_type, status.st_rdev)
         if file_type != node.type:
             what = "whiteout" if "whiteout" in (expected, found) else "type"
             self._report(path, Change(what, expected, found))
@@ -140,16 +142,16 @@ class _Comparison:
         if node.mtime_ns is not None and status.st_mtime_ns != node.mtime_ns:
             self._compare_times(path, node.mtime_ns, status.st_mtime_ns)
         if self._unpacked_ns is not None and status.st_ctime_ns > self._unpacked_ns and path:
-            self._report(path, Change("ctime", "", _time(status.st_ctime_ns)))
+            self._report(path, Change("ctime", "", time_text(status.st_ctime_ns)))
         for key in changed_attributes(
             name, node.type, node.xattrs, opaque=node.opaque, inherited=self._inherits
         ):
-            self._report(path, Change(f"xattr {_text(key)}"))
+            self._report(path, Change(f"xattr {shown_text(key)}"))
 
     def _compare_times(self, path: bytes, expected_ns: int, found_ns: int) -> None:
         cut = found_ns // 10**9 == _LAST_SHORT_TIME and expected_ns // 10**9 > _LAST_SHORT_TIME
         if not cut:
-            self._report(path, Change("mtime", _time(expected_ns), _time(found_ns)))
+            self._report(path, Change("mtime", time_text(expected_ns), time_text(found_ns)))
 
     def _compare_links(self) -> None:
         """Names of one node must be names of one inode, and of no other node's."""
@@ -164,7 +166,8 @@ class _Comparison:
                 self._report(path, Change("hard link"))
 
 
-def _kind(file_type: int, device: int) -> str:
+def kind_text(file_type: int, device: int) -> str:
+    """What an inode is, in words; the device 0:0 is a whiteout."""
     if file_type == stat.S_IFCHR and device == 0:
         return "whiteout"
     kind = _TYPES.get(file_type, "unknown")
@@ -173,10 +176,11 @@ def _kind(file_type: int, device: int) -> str:
     return kind
 
 
-def _text(data: bytes) -> str:
+def shown_text(data: bytes) -> str:
+    """Bytes of a name for a message."""
     return data.decode("utf-8", "backslashreplace")
 
 
-def _time(time_ns: int) -> str:
+def time_text(time_ns: int) -> str:
     """Seconds since 1970 with nanoseconds."""
     return f"{time_ns // 10**9}.{time_ns % 10**9:09d}"

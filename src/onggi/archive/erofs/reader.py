@@ -21,6 +21,8 @@ from onggi.archive.erofs.format import (
     CHUNK_INDEX,
     CHUNK_WITH_INDEX,
     COMPAT_CHECKSUM,
+    DEVICE_SLOT,
+    DEVICE_SLOT_OFFSET,
     DIRENT,
     EXTENDED,
     HOLE,
@@ -29,6 +31,7 @@ from onggi.archive.erofs.format import (
     LAYOUT_INLINE,
     LAYOUT_PLAIN,
     MAGIC,
+    METADATA_OFFSET,
     NID_BITS,
     SUPERBLOCK,
     SUPERBLOCK_OFFSET,
@@ -104,11 +107,19 @@ class Index:
         self.inodes = int(fields[6])
         self.uuid: bytes = fields[12]
         self._shared = int(fields[11]) << bits
+        self._devices = int(fields[16])
+        if len(self._image) < METADATA_OFFSET:
+            raise InvalidIndex("it is too short")
         if len(self._image) != int(fields[9]) << bits:
             raise InvalidIndex("its size is not the one its superblock tells")
         start, end = checked_range(bits)
         if compat & COMPAT_CHECKSUM and checksum(self._image[start:end]) != crc:
             raise InvalidIndex("the superblock's checksum is wrong")
+
+    @property
+    def data_blocks(self) -> int:
+        """Blocks of the data file that the index was written for."""
+        return int(DEVICE_SLOT.unpack_from(self._image, DEVICE_SLOT_OFFSET)[1]) if self._devices else 0
 
     # --- nodes ----------------------------------------------------------------------------
 
