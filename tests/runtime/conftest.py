@@ -143,6 +143,7 @@ class Supervised:
             "shared_pids": options.get("pid") == "host",
             "auto_remove": False,
             "cleanup": [],
+            "client_removes": False,
             "attach": {"stdin": True, "stdout": True, "stderr": True} if attach else None,
         }
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 
+from onggi.oci.durations import human_duration
+
 __all__ = [
     "NO_DATE",
     "ago",
@@ -28,8 +30,6 @@ NO_DATE = "N/A"
 
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
-# Hours; go-units changes from days to weeks to months to years after two of each.
-_DAYS_UNTIL, _WEEKS_UNTIL, _MONTHS_UNTIL = 24 * 14, 24 * 60, 24 * 730
 _SUFFIXES = "kmgtp"
 _ZONE_DIGITS = 5
 
@@ -75,37 +75,6 @@ def parse_size(text: str) -> int:
     if (base == 1024 and not exponent) or not 0 <= size < float("inf"):
         raise ValueError(text)
     return int(size * base**exponent)
-
-
-def human_duration(seconds: float) -> str:
-    """go-units ``HumanDuration``: ``About a minute``, ``4 days``."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    if whole < 120:
-        return "About a minute"
-    if whole < 3600:
-        return f"{whole // 60} minutes"
-    return _hours_and_more(seconds)
-
-
-def _hours_and_more(seconds: float) -> str:
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    if hours < _DAYS_UNTIL:
-        return f"{hours // 24} days"
-    if hours < _WEEKS_UNTIL:
-        return f"{hours // 24 // 7} weeks"
-    if hours < _MONTHS_UNTIL:
-        return f"{hours // 24 // 30} months"
-    return f"{int(seconds / 3600) // 24 // 365} years"
 
 
 def ago(moment: float | None) -> str:

@@ -32,7 +32,9 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from onggi.content.blobs import BlobStore
     from onggi.layers.driver import StorageDriver
+    from onggi.layers.writable import WritableLayers
     from onggi.oci.image_config import ImageConfig
+    from onggi.store.containers import ContainerStore
     from onggi.store.last_use import LastUse
     from onggi.store.manifests import ManifestDB
     from onggi.store.pins import Pins
@@ -92,6 +94,21 @@ class Core:
         from onggi.store.pins import Pins
 
         return Pins(self.layout.pins)
+
+    @property
+    def containers(self) -> ContainerStore:
+        """Containers' files."""
+        from onggi.store.containers import ContainerStore
+
+        return ContainerStore(self.layout, self.locks, compat=self.config.compat)
+
+    @property
+    def writable(self) -> WritableLayers:
+        """Containers' layers."""
+        from onggi.drivers.writable import open_writable
+        from onggi.layers.writable import WritableLayers
+
+        return WritableLayers(self.layout, self.layers, open_writable(self.driver))
 
     @property
     def trash(self) -> Trash:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from onggi.drivers.workers import Workers
     from onggi.engine.auth import Auth
+    from onggi.engine.containers.containers import Containers
     from onggi.engine.events import Events
     from onggi.engine.explain import Explanation
     from onggi.engine.gc import GcReport
@@ -67,6 +68,13 @@ class Engine:
         from onggi.engine.images import Images
 
         return Images(self._core, lambda: self._client, lambda: self._workers)
+
+    @cached_property
+    def containers(self) -> Containers:
+        """Make, run, find, list and remove containers."""
+        from onggi.engine.containers.containers import Containers
+
+        return Containers(self._core)
 
     @cached_property
     def mounts(self) -> Mounts:

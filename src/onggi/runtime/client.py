@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from onggi.runtime.supervisor.protocol import CONTROL, FRAME, RESULT, VERSION
 __all__ = ["Attached", "NoSupervisor", "SupervisorClient", "running_directory"]
 
 _ANSWER_BYTES = 64 * 1024
+_RECEIVE_BYTES = 256 * 1024
 _TIMEOUT_S = 60.0
 
 
@@ -43,6 +45,7 @@ class Attached:
     def __init__(self, connection: socket.socket, received: bytes = b"", pid: int = 0) -> None:
         self._socket = connection
         self._received = bytearray(received)
+        self._deadline: float | None = None
         self.pid = pid
         self.result: dict[str, Any] | None = None
 
@@ -50,11 +53,17 @@ class Attached:
         """For who waits for many."""
         return self._socket.fileno()
 
+    def set_timeout(self, seconds: float | None) -> None:
+        """Reading ends with TimeoutError that long from now."""
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         while True:
             frame = self._frame()
             if frame is None:
-                data = self._socket.recv(256 * 1024)
+                if self._deadline is not None:
+                    self._socket.settimeout(max(0.001, self._deadline - time.monotonic()))
+                data = self._socket.recv(_RECEIVE_BYTES)
                 if not data:
                     return
                 self._received += data

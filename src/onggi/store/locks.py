@@ -87,6 +87,10 @@ class LockDirectory:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
+    def path(self, name: str) -> Path:
+        """Where a lock's file is, for a process that takes it by itself."""
+        return self._directory / name
+
     def acquire(self, name: str, *, exclusive: bool, cancel: CancelToken | None = None) -> Lease:
         """Wait for the lease. Raises Cancelled or DeadlineExceeded by ``cancel``."""
         token = cancel or CancelToken()

@@ -166,12 +166,13 @@ class Control:
             execs=executions,
         )
 
-    def attach(self, connection: socket.socket, *, stdin: bool, stdout: bool, stderr: bool) -> None:
+    def attach(self, connection: socket.socket, *, stdin: bool, stdout: bool, stderr: bool) -> Client:
         """Join the container's own streams."""
         kinds = frozenset(kind for kind, wanted in ((STDOUT, stdout), (STDERR, stderr)) if wanted)
         client = Client(self._loop, connection, kinds, stdin=stdin)
         self.clients.append(client)
         client.join(self._supervision.streams)
+        return client
 
     def _attach(self, connection: socket.socket, request: dict[str, Any]) -> None:
         if self._supervision.finished:

@@ -11,7 +11,8 @@ instructions = {
     runtime: [ program, global flags … ], environment: { name: value },
     rootfs, private_mounts, shared_memory: { path, bytes } | null, memory_events,
     log: { type, path, max_bytes, max_files, compress },
-    tty, open_stdin, stdin_once, shared_pids, auto_remove, cleanup: [ words ],
+    tty, open_stdin, stdin_once, shared_pids, auto_remove,
+    cleanup: [ words ], client_removes,       what to execute at the end; not when the client does it
     attach: { stdin, stdout, stderr } | null }
 """
 
@@ -28,6 +29,7 @@ from onggi.runtime.supervisor import kernel
 from onggi.runtime.supervisor.control import Control
 from onggi.runtime.supervisor.loop import Loop
 from onggi.runtime.supervisor.protocol import VERSION
+from onggi.runtime.supervisor.streams import Client
 from onggi.runtime.supervisor.supervision import Supervision
 
 TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
@@ -129,6 +131,8 @@ class Supervisor:
         self._claim = _claim(given["claim_file"])
         self._loop = Loop()
         self._control: Control | None = None
+        self._first: Client | None = None
+        self._started = False
 
     def begin(self) -> None:
         """Mounts, sockets, and the start of the container."""
@@ -137,7 +141,7 @@ class Supervisor:
         self._control = Control(self._loop, supervision)
         if self._attached:
             wanted = self._given["attach"]
-            self._control.attach(socket.socket(fileno=self._attached[0]), **wanted)
+            self._first = self._control.attach(socket.socket(fileno=self._attached[0]), **wanted)
         supervision.start()
 
     def run(self) -> None:
@@ -145,8 +149,7 @@ class Supervisor:
         self._loop.run()
 
     def _told(self, complaint: str) -> None:
-        control = self._control
-        assert control is not None
+        self._started = not complaint
         _tell(self._caller, {"error": complaint, "runtime": True} if complaint else {"started": True})
 
     # --- mounts -----------------------------------------------------------------------------
@@ -188,10 +191,14 @@ class Supervisor:
         _empty(self._given["directory"])
         os.close(self._claim)
         os.close(self._lease)
-        if self._given["auto_remove"] and self._given["cleanup"]:
+        if self._started and self._given["cleanup"] and not self._client_removes():
             os.posix_spawn(self._given["cleanup"][0], self._given["cleanup"], self._given["environment"])
         self._loop.after(_LINGER_S, self._loop.stop)
         self._stop_when_idle()
+
+    def _client_removes(self) -> bool:
+        """True when who was attached from the start is still there to do it, as it said it would."""
+        return bool(self._given["client_removes"] and self._first is not None and not self._first.closed)
 
     def _stop_when_idle(self) -> None:
         if self._control is None or not self._control.busy:

@@ -1,0 +1,88 @@
+"""Writable layers of containers, on each storage driver.
+
+A container has two directories of the driver: ``<mount-id>-init`` on the image's top layer,
+with the places where files are bound into it, and ``<mount-id>`` on that, which takes what it
+changes (docker-engine §4.8). Both look like layers that were unpacked.
+
+A stack is mounted detached: a descriptor that nothing sees, to be attached where the container
+runs, or closed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from onggi.drivers.erofs import Erofs
+from onggi.drivers.overlay2 import Overlay2
+from onggi.drivers.staged import StagedDirectory
+from onggi.oci.digest import CacheID, LinkID
+from onggi.store.atomic import make_directory
+
+__all__ = ["ErofsWritable", "Overlay2Writable", "open_writable"]
+
+_INDEX_PARAMETER = "/sys/module/overlay/parameters/index"
+
+
+def open_writable(driver: object) -> Overlay2Writable | ErofsWritable:
+    """Writable layers on a storage driver. Raises TypeError for one that has none."""
+    if isinstance(driver, Erofs):
+        return ErofsWritable(driver)
+    if isinstance(driver, Overlay2):
+        return Overlay2Writable(driver)
+    raise TypeError(f"no writable layers on {driver!r}")
+
+
+def _options() -> tuple[str, ...]:
+    """As Docker mounts: without an index, which would tie the upper directory to one stack."""
+    return ("index=off",) if os.path.exists(_INDEX_PARAMETER) else ()
+
+
+class Overlay2Writable:
+    """Writable layers in Docker's overlay2 layout."""
+
+    def __init__(self, driver: Overlay2) -> None:
+        self._driver = driver
+
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> StagedDirectory:
+        """Lay out an empty writable layer; ``base``: nothing is below it."""
+        return self._driver.stage(directory, cache_id, link, base=base, committed=False)
+
+    def mount(self, cache_id: CacheID) -> int:
+        """The layer on its stack, detached; the caller closes it. Raises MountError, DataLoss."""
+        from onggi.linux.mount import overlay_writable
+        from onggi.linux.mount_calls import open_tree
+
+        lowers = self._driver.lowers(cache_id)
+        diff = self._driver.diff_path(cache_id)
+        if not lowers:
+            return open_tree(diff)
+        work = self._driver.path(cache_id) / "work"
+        return overlay_writable(lowers, diff, work, options=_options())
+
+
+class ErofsWritable:
+    """Writable layers on images that are never unpacked."""
+
+    def __init__(self, driver: Erofs) -> None:
+        self._driver = driver
+
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> StagedDirectory:
+        """Lay out an empty writable layer, as of a layer that had to be unpacked."""
+        staged = self._driver.stage(directory, cache_id, link, base=base, committed=False)
+        make_directory(staged.diff, 0o755)
+        make_directory(directory / "work", 0o700)
+        return staged
+
+    def mount(self, cache_id: CacheID) -> int:
+        """The layer on its stack, detached; the caller closes it. Raises CannotMount, DataLoss."""
+        from onggi.drivers.erofs_mount import stack_mounts
+        from onggi.linux.mount import overlay_writable
+        from onggi.linux.mount_calls import open_tree
+
+        layer = self._driver.path(cache_id)
+        below = self._driver.lowers(cache_id)
+        if not below:
+            return open_tree(layer / "diff")
+        with stack_mounts(below) as lowers:
+            return overlay_writable(lowers, layer / "diff", layer / "work", options=_options())

@@ -1,0 +1,401 @@
+"""One container, as an object that answers questions and does as told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from onggi.cancel import CancelToken
+from onggi.engine.containers.names import ContainerNotFound, NameTaken, check_name
+from onggi.engine.containers.removal import ContainerIsRunning, is_running, remove_container, settle
+from onggi.engine.containers.signals import parse_signal, stop_signal
+from onggi.engine.containers.start import (
+    AttachRequest,
+    Started,
+    event_attributes,
+    start_container,
+    supervisor_lock,
+)
+from onggi.errors import Conflict
+from onggi.runtime.client import Attached, NoSupervisor, SupervisorClient
+from onggi.store.containers import StoredContainer
+from onggi.store.journal import Event
+
+if TYPE_CHECKING:
+    from onggi.engine.containers.executions import ExecOptions, Execution
+    from onggi.engine.containers.logs import LogEntry
+    from onggi.engine.containers.networking import Networks
+    from onggi.engine.core import Core
+    from onggi.engine.image import Image
+
+__all__ = ["CannotKill", "Container"]
+
+T = TypeVar("T")
+
+_STOP_TIMEOUT_S = 10
+_POLL_S = 0.05
+
+
+class CannotKill(Conflict):
+    """There is nothing to signal."""
+
+    def __init__(self, name: str, id: str) -> None:
+        super().__init__(f"Cannot kill container: {name}: Container {id} is not running")
+
+
+class Container:
+    """A container of the store. Facts are read when asked for; equality is by id.
+
+    As a context manager it is stopped and removed at the end.
+    """
+
+    def __init__(self, core: Core, networks: Networks, id: str) -> None:
+        self._core = core
+        self._networks = networks
+        self.id = id
+
+    def __repr__(self) -> str:
+        stored = self._core.containers.get(self.id)
+        return f"<Container {self.short_id} {stored.name if stored else '(gone)'}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Container) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.remove(force=True)
+        except ContainerNotFound:
+            pass  # --rm was quicker
+
+    # --- facts ------------------------------------------------------------------------------
+
+    @property
+    def short_id(self) -> str:
+        """Docker's 12 digits."""
+        return self.id[:12]
+
+    @property
+    def stored(self) -> StoredContainer:
+        """Docker's two files, as they are now. Raises ContainerNotFound."""
+        stored = self._core.containers.get(self.id)
+        if stored is None:
+            raise ContainerNotFound(self.id)
+        return stored
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.stored.name
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels, its image's among them."""
+        return dict(self.stored.config.get("Labels") or {})
+
+    @property
+    def image(self) -> Image:
+        """What it was made of. Raises ImageNotFound."""
+        from onggi.engine.image import Image
+        from onggi.oci.digest import ImageID
+
+        image_id = ImageID(self.stored.document["Image"])
+        return Image(self._core, image_id, self._core.images.get(image_id))
+
+    @property
+    def running(self) -> bool:
+        """True while its first process runs, frozen or not, or waits to be restarted."""
+        return is_running(self._core, self.stored)
+
+    @property
+    def status(self) -> str:
+        """created, running, paused, restarting, removing, exited or dead."""
+        from onggi.engine.containers.inspection import status_word, true_state
+
+        return status_word(true_state(self._core, self.stored))
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of its last run; None while it runs, or when it never did."""
+        state = self.stored.state
+        return None if self.running or self.status == "created" else int(state["ExitCode"])
+
+    @property
+    def log_path(self) -> str:
+        """Docker's json-file log on this host; empty where there is none."""
+        return str(self.stored.document.get("LogPath") or "")
+
+    def inspect(self, *, size: bool = False) -> dict[str, Any]:
+        """Docker's ``container inspect`` object."""
+        from onggi.engine.containers.inspection import inspect_container
+
+        return inspect_container(self._core, self.stored, size=size)
+
+    @property
+    def supervisor(self) -> SupervisorClient:
+        """Who watches it while it runs."""
+        return SupervisorClient(self._core.config.exec_root, self.id)
+
+    # --- life -------------------------------------------------------------------------------
+
+    def start(self, attach: AttachRequest | None = None) -> Started:
+        """Start it, and return when it runs; one that runs already is left alone.
+
+        With ``attach`` the streams come along, from the first byte on. Raises ProgramNotFound,
+        NotExecutable, UserNotFound, RuntimeFailed, …
+        """
+        with self._core.writing():
+            while True:
+                stored = settle(self._core, self._networks, self.stored)
+                if stored is None:
+                    raise ContainerNotFound(self.id)
+                lease = self._core.locks.try_acquire(supervisor_lock(self.id), exclusive=True)
+                if lease is not None:
+                    return start_container(self._core, self._networks, stored, lease, attach)
+                if is_running(self._core, stored):
+                    return Started(None if attach is None else self._attach(attach), ())
+                time.sleep(_POLL_S)  # it is just ending, or being started by somebody else
+
+    def stop(self, timeout_s: float | None = None, signal: str | None = None) -> None:
+        """Ask it to end, then make it (negative: wait for ever); no error when it is not running."""
+        config = self.stored.config
+        if timeout_s is None:
+            given = config.get("StopTimeout")
+            timeout_s = _STOP_TIMEOUT_S if given is None else given
+        number = parse_signal(signal) if signal else stop_signal(config.get("StopSignal"))
+        try:
+            self.supervisor.request("stop", timeout_s=None, signal=number, timeout=timeout_s)
+        except NoSupervisor:
+            self._settle()
+        self._wait_for_supervisor()
+
+    def _wait_for_supervisor(self) -> None:
+        """Until mounts and locks are given back: what follows must not find it ending."""
+        while self._core.locks.is_held(supervisor_lock(self.id)) and not self._is_starting():
+            time.sleep(0.002)
+
+    def _is_starting(self) -> bool:
+        try:
+            return bool(self.supervisor.request("status", timeout_s=1.0)["pid"])
+        except (NoSupervisor, Conflict):
+            return False
+
+    def restart(self, timeout_s: float | None = None, signal: str | None = None) -> None:
+        """Stop it, if it runs, and start it."""
+        self.stop(timeout_s, signal)
+        self.start()
+        self._emit("restart")
+
+    def kill(self, signal: str = "KILL") -> None:
+        """Send its first process a signal. Raises CannotKill, InvalidSignal."""
+        number = parse_signal(signal)
+        stored = self.stored
+        try:
+            wanted = stop_signal(stored.config.get("StopSignal"))
+            self.supervisor.request("signal", signal=number, stop_signal=wanted)
+        except Conflict as error:
+            self._settle()
+            raise CannotKill(stored.name, self.id) from error
+
+    def pause(self) -> None:
+        """Freeze every process. Raises Conflict."""
+        self._ask("pause")
+
+    def unpause(self) -> None:
+        """Let frozen processes go on. Raises Conflict."""
+        self._ask("resume")
+
+    def _ask(self, op: str) -> None:
+        try:
+            self.supervisor.request(op)
+        except NoSupervisor as error:
+            self._settle()
+            raise Conflict(f"Container {self.id} is not running") from error
+
+    def _settle(self) -> None:
+        """Nobody answers: make the files say so, if they do not."""
+        stored = self._core.containers.get(self.id)
+        if stored is not None and (stored.state.get("Running") or stored.state.get("Pid")):
+            with self._core.writing():
+                settle(self._core, self._networks, stored)
+
+    def wait(self, condition: str = "not-running", timeout_s: float | None = None) -> int:
+        """Until it is ``not-running``, its ``next-exit``, or until it is ``removed``; the exit code.
+
+        Raises DeadlineExceeded.
+        """
+        token = CancelToken(timeout_s)
+        code = self._wait_exit(condition, token)
+        while condition == "removed" and self._core.containers.path(self.id).exists():
+            token.sleep(_POLL_S)
+        return code
+
+    def _wait_exit(self, condition: str, token: CancelToken) -> int:
+        until = "exit" if condition == "next-exit" else "stopped"
+        while True:
+            try:
+                answer = self.supervisor.request("wait", timeout_s=token.remaining_s(), until=until)
+                return int(answer["exit"])
+            except NoSupervisor:
+                self._settle()
+            stored = self.stored
+            if condition != "next-exit" and not is_running(self._core, stored):
+                return int(stored.state["ExitCode"])
+            token.sleep(_POLL_S)
+
+    # --- what it says, and what is said to it -----------------------------------------------
+
+    def attach(self, *, stdin: bool = False, stdout: bool = True, stderr: bool = True) -> Attached:
+        """Join its streams. Raises Conflict when it does not run."""
+        return self._attach(AttachRequest(stdin, stdout, stderr))
+
+    def _attach(self, wanted: AttachRequest) -> Attached:
+        try:
+            return self.supervisor.attach(stdin=wanted.stdin, stdout=wanted.stdout, stderr=wanted.stderr)
+        except NoSupervisor as error:
+            self._settle()
+            raise Conflict(
+                "You cannot attach to a stopped container, start it first",
+                hint=f"onggi start {self.short_id}",
+            ) from error
+
+    def logs(
+        self,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Iterator[LogEntry]:
+        """What it wrote, oldest first; ``follow`` goes on until it ends. Times are seconds since 1970.
+
+        Raises UnreadableLog.
+        """
+        from pathlib import Path
+
+        from onggi.engine.containers.logs import UnreadableLog, read_log
+
+        stored = self.stored
+        kind = (stored.host_config.get("LogConfig") or {}).get("Type") or "json-file"
+        if kind != "json-file":
+            raise UnreadableLog(kind)
+        path = stored.document.get("LogPath") or self._core.containers.path(self.id) / f"{self.id}-json.log"
+        return read_log(
+            Path(path),
+            since_ns=None if since is None else int(since * 1e9),
+            until_ns=None if until is None else int(until * 1e9),
+            tail=tail,
+            follow=self._still_writes if follow else None,
+            cancel=cancel,
+        )
+
+    def _still_writes(self) -> bool:
+        return self._core.locks.is_held(supervisor_lock(self.id))
+
+    def exec(
+        self,
+        command: Sequence[str],
+        *,
+        env: Sequence[str] = (),
+        user: str = "",
+        workdir: str = "",
+        tty: bool = False,
+        stdin: bool = False,
+        privileged: bool = False,
+    ) -> Execution:
+        """Run a further process in it. Raises Conflict, ProgramNotFound, NotExecutable, UserNotFound."""
+        from onggi.engine.containers.executions import ExecOptions
+
+        return self.execute(ExecOptions(tuple(command), tuple(env), user, workdir, tty, stdin, privileged))
+
+    def execute(self, options: ExecOptions) -> Execution:
+        """The same with all options."""
+        from onggi.engine.containers.executions import Execution
+
+        return self._in_running(lambda stored: Execution.start(self.supervisor, stored, options))
+
+    def execute_detached(self, options: ExecOptions) -> str:
+        """Run it with its streams going nowhere; returns the exec's id."""
+        from onggi.engine.containers.executions import exec_process
+        from onggi.engine.containers.names import new_id
+
+        id = new_id()
+
+        def run(stored: StoredContainer) -> str:
+            process = exec_process(stored, options, self.supervisor)
+            self.supervisor.request("exec", id=id, process=process, detach=True, stdin=False)
+            return id
+
+        return self._in_running(run)
+
+    def _in_running(self, run: Callable[[StoredContainer], T]) -> T:
+        stored = self.stored
+        try:
+            return run(stored)
+        except NoSupervisor as error:
+            self._settle()
+            raise Conflict(f"Container {self.id} is not running") from error
+
+    def resize(self, height: int, width: int) -> None:
+        """The size of its terminal, in characters. Raises Conflict."""
+        self._in_running(lambda stored: self.supervisor.request("resize", height=height, width=width))
+
+    # --- names and the end ------------------------------------------------------------------
+
+    def rename(self, name: str) -> None:
+        """Raises InvalidName, NameTaken."""
+        fresh = check_name(name)
+        with self._core.writing(), self._core.locks.acquire("container-names", exclusive=True):
+            old = self.name
+            for other in self._core.containers.all():
+                if other.name == fresh:
+                    raise NameTaken(fresh, other.id)
+            self._core.containers.update(self.id, lambda document: document.update(Name=f"/{fresh}"))
+            self._emit("rename", oldName=f"/{old}")
+
+    def remove(self, *, force: bool = False) -> None:
+        """Delete it and what it wrote; ``force`` kills it first.
+
+        Raises ContainerIsRunning, ContainerNotFound.
+        """
+        if not self._core.containers.path(self.id).exists():
+            raise ContainerNotFound(self.id)
+        stored = self._core.containers.get(self.id) if not force else None
+        if stored is not None and is_running(self._core, stored):
+            raise ContainerIsRunning(self.id, stored.name, self._core.config.compat)
+        if force:
+            self._kill_for_removal()
+        with self._core.writing():
+            remove_container(self._core, self._networks, self.id, force=force)
+
+    def _kill_for_removal(self) -> None:
+        try:
+            self.supervisor.request("stop", signal=9, timeout=0)
+        except NoSupervisor:
+            self._settle_for_removal()
+
+    def _settle_for_removal(self) -> None:
+        """A supervisor that was killed left processes behind."""
+        from onggi.store.containers import CorruptContainer
+
+        try:
+            self._settle()
+        except CorruptContainer:
+            return
+
+    def _emit(self, action: str, **more: str) -> None:
+        attributes = {**event_attributes(self.stored), **more}
+        self._core.journal.append(Event("container", action, self.id, attributes, time.time_ns()))

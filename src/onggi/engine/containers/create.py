@@ -1,0 +1,143 @@
+"""Making a container: from an image and options to Docker's files and two directories.
+
+Order: image and chain leased, layers made, then the container's directory renamed into place.
+Before that rename nothing counts; a crash leaves what the next changing command clears.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from time import time_ns
+from typing import Any
+
+from onggi.engine.containers.checks import InvalidOption, adapted_host_config, check_host_config
+from onggi.engine.containers.init_layer import fill_init_layer
+from onggi.engine.containers.merge import command_line, merged_config
+from onggi.engine.containers.names import NameTaken, check_name, new_id, random_name
+from onggi.engine.containers.networking import Networks, endpoint_settings
+from onggi.engine.core import Core
+from onggi.engine.names import find_image
+from onggi.oci.container_config import complete_config
+from onggi.oci.digest import ChainID, ImageID
+from onggi.oci.host_config import complete_host_config
+from onggi.oci.image_config import ImageConfig
+from onggi.oci.timestamps import format_ns
+from onggi.record import field, record
+from onggi.runtime.host import HostFacts
+from onggi.runtime.runc import DEFAULT_RUNTIME
+from onggi.runtime.security import parse_security_options
+from onggi.store.containers import StoredContainer, fresh_document
+
+__all__ = ["Created", "CreateRequest", "create_container"]
+
+
+@record
+class CreateRequest:
+    """What ``POST /containers/create`` takes: Docker's Config and HostConfig, known keys only.
+
+    ``name`` empty: one is made up.
+    """
+
+    config: Mapping[str, Any] = field(hash=False)
+    host_config: Mapping[str, Any] = field(hash=False)
+    name: str = ""
+
+
+@record
+class Created:
+    """The new container's id, and what Docker would warn of."""
+
+    id: str
+    warnings: tuple[str, ...]
+
+
+def create_container(core: Core, networks: Networks, request: CreateRequest) -> Created:
+    """Make it; inside :meth:`Core.writing`.
+
+    Raises ImageNotFound, NameTaken, InvalidArgument of many kinds, DataLoss for a damaged image.
+    """
+    host = HostFacts.read()
+    image_id = find_image(core, str(request.config.get("Image") or ""))
+    image = core.images.get(image_id)
+    config = merged_config(request.config, image.config)
+    host_config = adapted_host_config(request.host_config, host, core.config.compat)
+    warnings = check_host_config(host_config, host)
+    networks.check(host_config["NetworkMode"])
+    id = new_id()
+    _settle_hostname(config, host_config, id)
+    stored = StoredContainer(
+        _document(core, id, image_id, config, host_config), _stored_host_config(host_config)
+    )
+    _make(core, stored, image, request.name)
+    return Created(id, tuple(warnings))
+
+
+def _stored_host_config(host_config: Mapping[str, Any]) -> dict[str, Any]:
+    complete = complete_host_config(host_config)
+    complete["Runtime"] = host_config.get("Runtime") or DEFAULT_RUNTIME
+    return complete_host_config(complete)
+
+
+def _settle_hostname(config: dict[str, Any], host_config: Mapping[str, Any], id: str) -> None:
+    """Its own is the short id; in the host's namespaces it is the host's."""
+    if host_config["NetworkMode"] == "host" or host_config.get("UTSMode") == "host":
+        if config.get("Hostname") and host_config.get("UTSMode") == "host":
+            raise InvalidOption("conflicting options: hostname and the UTS mode")
+        name, _, domain = os.uname().nodename.partition(".")
+        config["Hostname"] = config.get("Hostname") or name
+        config["Domainname"] = config.get("Domainname") or domain
+    config["Hostname"] = config.get("Hostname") or id[:12]
+
+
+def _document(
+    core: Core, id: str, image_id: ImageID, config: Mapping[str, Any], host_config: Mapping[str, Any]
+) -> dict[str, Any]:
+    document = fresh_document()
+    document["ID"] = id
+    document["Created"] = format_ns(time_ns())
+    document["Path"], document["Args"] = command_line(config)
+    document["Config"] = complete_config(config, core.config.compat)
+    document["Image"] = str(image_id)
+    document["NetworkSettings"]["Networks"] = endpoint_settings(host_config["NetworkMode"])
+    document["Driver"] = core.driver.name
+    security = parse_security_options(host_config.get("SecurityOpt") or ())
+    document["SeccompProfile"] = security.seccomp
+    document["NoNewPrivileges"] = security.no_new_privileges
+    document["AppArmorProfile"] = security.apparmor
+    return document
+
+
+def _make(core: Core, stored: StoredContainer, image: ImageConfig, name: str) -> None:
+    """Under the lock of names, so that two commands cannot give one name twice."""
+    durable = not stored.auto_remove
+    chain = image.chain_ids[-1] if image.chain_ids else None
+    with ExitStack() as stack:
+        stack.enter_context(core.locks.acquire(f"image-{image.id.hex}", exclusive=False))
+        if chain is not None:
+            stack.enter_context(core.layers.lease(chain))
+        stack.enter_context(core.locks.acquire("container-names", exclusive=True))
+        stored.document["Name"] = f"/{_name(core, name)}"
+        core.images.get(image.id)
+        _make_layers(core, stored, chain, durable)
+    core.used(image.id)
+
+
+def _make_layers(core: Core, stored: StoredContainer, chain: ChainID | None, durable: bool) -> None:
+    core.writable.create(stored.id, chain, fill_init_layer, durable=durable)
+    try:
+        core.containers.create(stored, durable=durable)
+    except BaseException:
+        core.writable.remove(stored.id)
+        raise
+
+
+def _name(core: Core, wanted: str) -> str:
+    owners = {stored.name: stored.id for stored in core.containers.all()}
+    if not wanted:
+        return random_name(owners)
+    name = check_name(wanted)
+    if name in owners:
+        raise NameTaken(name, owners[name])
+    return name

@@ -1,0 +1,37 @@
+"""Signals by name or number, as Docker takes them."""
+
+from __future__ import annotations
+
+import signal
+
+from onggi.errors import InvalidArgument
+
+__all__ = ["InvalidSignal", "parse_signal", "stop_signal"]
+
+_LAST = 64
+
+
+class InvalidSignal(InvalidArgument):
+    """No such signal."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"Invalid signal: {text}", hint="a name like TERM or SIGHUP, or a number")
+
+
+def parse_signal(text: str) -> int:
+    """``9``, ``KILL``, ``SIGKILL``, ``RTMIN+3``, in any case. Raises InvalidSignal."""
+    if text.isascii() and text.isdigit():
+        if not 0 < int(text) <= _LAST:
+            raise InvalidSignal(text)
+        return int(text)
+    name, plus, offset = text.upper().removeprefix("SIG").partition("+")
+    try:
+        number = int(signal.Signals[f"SIG{name}"])
+    except KeyError:
+        raise InvalidSignal(text) from None
+    return number + int(offset) if plus and offset.isdigit() else number
+
+
+def stop_signal(text: str | None) -> int:
+    """The signal that asks a container to end: TERM unless its config says another."""
+    return parse_signal(text) if text else int(signal.SIGTERM)

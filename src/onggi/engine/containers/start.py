@@ -1,0 +1,316 @@
+"""Starting a container: its root, user, files and spec made ready, then handed to a supervisor.
+
+Who starts holds the lease ``supervisor-<id>`` and passes it on: while it is held, the container
+runs (or is being started or removed).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from onggi.engine.containers.init_layer import ensure_directory
+from onggi.engine.containers.logs import log_settings
+from onggi.engine.containers.network_files import hosts_file, resolv_conf
+from onggi.engine.containers.networking import Connection, Networks
+from onggi.engine.core import Core
+from onggi.errors import Conflict, OnggiError
+from onggi.oci.digest import ImageID
+from onggi.record import record
+from onggi.runtime.client import Attached, running_directory
+from onggi.runtime.host import HostFacts
+from onggi.runtime.launch import launch_supervisor
+from onggi.runtime.namespaces import shared_container
+from onggi.runtime.request import spec_request
+from onggi.runtime.runc import Runc, find_runtime, runtime_environment
+from onggi.runtime.spec import Defaults, build_spec
+from onggi.runtime.user import User, read_accounts, resolve_user
+from onggi.store.atomic import make_directory
+from onggi.store.containers import StoredContainer
+from onggi.store.locks import Lease
+
+__all__ = ["AttachRequest", "Started", "container_runtime", "start_container", "supervisor_lock"]
+
+_INIT_PROGRAM = "docker-init"
+
+
+@record
+class AttachRequest:
+    """Streams that the caller has from before the start. ``removes``: it removes the container at the end."""
+
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+    removes: bool = False
+
+
+@record
+class Started:
+    """The stream of who attached, and warnings."""
+
+    attached: Attached | None
+    warnings: tuple[str, ...]
+
+
+def supervisor_lock(id: str) -> str:
+    """Held by a container's supervisor, and by who starts or removes it."""
+    return f"supervisor-{id}"
+
+
+def container_runtime(core: Core, host_config: Mapping[str, Any]) -> Runc:
+    """The OCI runtime that a container asks for. Raises RuntimeMissing."""
+    name = host_config.get("Runtime") or "runc"
+    root = core.config.exec_root / "runtime" / os.path.basename(name)
+    systemd = HostFacts.read().systemd
+    return Runc(find_runtime(name), root, systemd_cgroup=systemd)
+
+
+def start_container(
+    core: Core, networks: Networks, stored: StoredContainer, lease: Lease, attach: AttachRequest | None = None
+) -> Started:
+    """Start it under ``lease``, which this call releases on failure and hands over on success."""
+    starting = _Starting(core, networks, stored)
+    try:
+        return starting.run(lease, attach)
+    except OnggiError as error:
+        starting.note_failure(error)
+        raise
+    finally:
+        lease.release()
+
+
+class _Starting:
+    """One start."""
+
+    def __init__(self, core: Core, networks: Networks, stored: StoredContainer) -> None:
+        self._core = core
+        self._networks = networks
+        self._stored = stored
+        self._host = HostFacts.read()
+        self._bundle = running_directory(core.config.exec_root, stored.id)
+        self._directory = core.containers.path(stored.id)
+        self._layer = core.writable.get(stored.id)
+        self._rootfs = core.writable.rootfs(self._layer)
+
+    def run(self, lease: Lease, attach: AttachRequest | None) -> Started:
+        """Prepare, launch; what was prepared is undone when that fails."""
+        with ExitStack() as stack:
+            root = self._core.writable.mount(self._layer)
+            stack.callback(os.close, root)
+            user = self._prepare_root(root)
+            connection = self._networks.connect(self._stored.document, self._stored.host_config)
+            try:
+                warnings = self._write_bundle(user, connection)
+                attached = self._launch(lease, root, attach, stack)
+            except BaseException:
+                self._networks.disconnect(self._stored.id)
+                raise
+        return Started(attached, tuple(warnings))
+
+    def note_failure(self, error: OnggiError) -> None:
+        """Docker's state of a container whose start failed; the supervisor may have written more."""
+        code = getattr(error, "exit_code", 128)
+        shutil.rmtree(self._bundle, ignore_errors=True)
+
+        def change(document: dict[str, Any]) -> None:
+            if not document["State"]["Error"]:
+                document["State"].update(ExitCode=code, Error=error.message)
+
+        self._core.containers.update(self._stored.id, change, durable=not self._stored.auto_remove)
+
+    # --- preparing --------------------------------------------------------------------------
+
+    def _prepare_root(self, root: int) -> User:
+        config = self._stored.config
+        accounts = read_accounts(root)
+        user = resolve_user(
+            config.get("User") or "", accounts, self._stored.host_config.get("GroupAdd") or ()
+        )
+        if config.get("WorkingDir"):
+            ensure_directory(root, config["WorkingDir"])
+        return user
+
+    def _write_bundle(self, user: User, connection: Connection) -> list[str]:
+        self._write_network_files(connection)
+        shutil.rmtree(self._bundle, ignore_errors=True)
+        for path in (self._core.config.exec_root, self._bundle.parent, self._bundle):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        request = spec_request(
+            self._stored.document,
+            self._stored.host_config,
+            rootfs=str(self._rootfs),
+            user=user,
+            joined=self._joined(connection),
+            defaults=Defaults(init_path=shutil.which(_INIT_PROGRAM) or "", compat=self._core.config.compat),
+            volume_path={},
+        )
+        spec, warnings = build_spec(request, self._host)
+        (self._bundle / "config.json").write_text(json.dumps(spec), "utf-8", "surrogateescape")
+        return warnings
+
+    def _write_network_files(self, connection: Connection) -> None:
+        id, host_config = self._stored.id, self._stored.host_config
+        resolv = resolv_conf(host_config)
+        files = {
+            "hostname": f"{self._stored.config.get('Hostname') or ''}\n".encode(),
+            "hosts": hosts_file(host_config, connection.addresses),
+            "resolv.conf": resolv,
+            "resolv.conf.hash": f"sha256:{hashlib.sha256(resolv).hexdigest()}".encode(),
+        }
+        for name, data in files.items():
+            self._core.containers.write_file(id, name, data)
+        make_directory(self._directory / "mounts", 0o710)
+        paths = {
+            "LogPath": self._log_path(),
+            "HostnamePath": str(self._directory / "hostname"),
+            "HostsPath": str(self._directory / "hosts"),
+            "ResolvConfPath": str(self._directory / "resolv.conf"),
+            "ShmPath": self._shm_path(),
+        }
+
+        def change(document: dict[str, Any]) -> None:
+            document.update(paths)
+            document["NetworkSettings"].update(connection.settings)
+            document["NetworkSettings"]["Ports"] = document["NetworkSettings"]["Ports"] or {}
+            document["State"]["Error"] = ""
+
+        # Not worth a flush: the supervisor writes the file anew in a moment.
+        self._core.containers.update(id, change, durable=False)
+        self._stored.document.update(paths)
+
+    def _log_path(self) -> str:
+        kind = (self._stored.host_config.get("LogConfig") or {}).get("Type") or "json-file"
+        return str(self._directory / f"{self._stored.id}-json.log") if kind == "json-file" else ""
+
+    def _shm_path(self) -> str:
+        """Shared memory that is no more than the container's own needs no place on the host."""
+        mode = self._stored.host_config.get("IpcMode") or "private"
+        if mode == "host":
+            return "/dev/shm"  # noqa: S108  the host's shared memory is asked for
+        owner = shared_container(mode)
+        if owner is not None:
+            return str(self._core.containers.path(owner) / "mounts" / "shm")
+        return str(self._directory / "mounts" / "shm") if mode == "shareable" else ""
+
+    def _joined(self, connection: Connection) -> dict[str, str]:
+        """Paths of namespaces made elsewhere. Raises Conflict for a container that does not run."""
+        joined = {"network": connection.namespace} if connection.namespace else {}
+        for kind, field in (("network", "NetworkMode"), ("ipc", "IpcMode"), ("pid", "PidMode")):
+            owner = shared_container(self._stored.host_config.get(field))
+            if owner is not None:
+                joined[kind] = f"/proc/{self._pid_of(owner)}/ns/{'net' if kind == 'network' else kind}"
+        return joined
+
+    def _pid_of(self, id: str) -> int:
+        other = self._core.containers.get(id)
+        if other is None or not other.state.get("Running") or not other.state.get("Pid"):
+            raise Conflict(
+                f"cannot join the namespace of container {id[:12]}: it is not running", hint="start it first"
+            )
+        return int(other.state["Pid"])
+
+    # --- launching --------------------------------------------------------------------------
+
+    def _launch(
+        self, lease: Lease, root: int, attach: AttachRequest | None, stack: ExitStack
+    ) -> Attached | None:
+        descriptors = [lease.fileno(), root]
+        ours = None
+        if attach is not None:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            stack.enter_context(theirs)
+            descriptors.append(theirs.fileno())
+        try:
+            launch_supervisor(self._instructions(attach), descriptors)
+        except BaseException:
+            if ours is not None:
+                ours.close()
+            raise
+        return None if ours is None else Attached(ours)
+
+    def _instructions(self, attach: AttachRequest | None) -> dict[str, Any]:
+        core, stored, config = self._core, self._stored, self._stored.config
+        mode = stored.host_config.get("IpcMode")
+        shared_memory = {"path": self._shm_path(), "bytes": stored.host_config["ShmSize"]}
+        return {
+            "id": stored.id,
+            "directory": str(self._bundle),
+            "state_file": str(self._directory / "config.v2.json"),
+            "host_config_file": str(self._directory / "hostconfig.json"),
+            "lock_file": str(core.containers.lock_path(stored.id)),
+            "claim_file": str(core.layout.root / "volumes" / "metadata.db"),
+            "journal": str(core.layout.events / "journal.jsonl"),
+            "event": event_attributes(stored),
+            "runtime": container_runtime(core, stored.host_config).command,
+            "environment": runtime_environment(),
+            "rootfs": str(self._rootfs),
+            "private_mounts": self._private_mounts(),
+            "shared_memory": shared_memory if mode == "shareable" else None,
+            "memory_events": self._memory_events(),
+            "log": log_settings(stored.host_config, self._log_path()),
+            "tty": bool(config.get("Tty")),
+            "open_stdin": bool(config.get("OpenStdin")),
+            "stdin_once": bool(config.get("StdinOnce")),
+            "shared_pids": stored.host_config.get("PidMode") not in ("", "private", None),
+            "auto_remove": stored.auto_remove,
+            "client_removes": attach is not None and attach.removes,
+            "cleanup": cleanup_command(core, stored.id) if stored.auto_remove else [],
+            "attach": None
+            if attach is None
+            else {"stdin": attach.stdin, "stdout": attach.stdout, "stderr": attach.stderr},
+        }
+
+    def _private_mounts(self) -> bool:
+        """Shared propagation reaches the host only from the host's own namespace."""
+        points = (self._stored.document.get("MountPoints") or {}).values()
+        return all(point.get("Propagation") not in ("shared", "rshared") for point in points)
+
+    def _memory_events(self) -> str:
+        """Where the kernel counts what it killed for want of memory; empty where groups are systemd's."""
+        parent = self._stored.host_config.get("CgroupParent") or "/docker"
+        path = f"{parent.rstrip('/')}/{self._stored.id}"
+        if self._host.cgroups == "v1":
+            return f"/sys/fs/cgroup/memory{path}/memory.oom_control"
+        if self._host.systemd:
+            slice_ = self._stored.host_config.get("CgroupParent") or "system.slice"
+            return f"/sys/fs/cgroup/{slice_}/docker-{self._stored.id}.scope/memory.events"
+        return f"/sys/fs/cgroup{path}/memory.events"
+
+
+def event_attributes(stored: StoredContainer) -> dict[str, str]:
+    """What events say of a container: labels, image, name."""
+    labels = stored.config.get("Labels") or {}
+    return {**labels, "image": str(stored.config.get("Image") or ""), "name": stored.name}
+
+
+def image_of(stored: StoredContainer) -> ImageID:
+    """The image that a container was made of."""
+    return ImageID(stored.document["Image"])
+
+
+_CLEANUP = (
+    "import sys; sys.path[:] = {path!r}; from onggi.engine.containers.cleanup import main; main(sys.argv[1])"
+)
+
+
+def cleanup_command(core: Core, id: str) -> list[str]:
+    """What a supervisor executes at the end of a container that is to be removed."""
+    config = core.config
+    settings = {
+        "data_root": str(config.data_root),
+        "exec_root": str(config.exec_root),
+        "storage_driver": core.driver.name,
+        "compat": config.compat,
+    }
+    package = str(Path(__file__).resolve().parents[3])
+    path = [package, *(entry for entry in sys.path if os.path.isabs(entry) and entry != package)]
+    argument = json.dumps({"settings": settings, "id": id})
+    return [sys.executable, "-I", "-S", "-c", _CLEANUP.format(path=path), argument]
