@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-__all__ = ["DEFAULT_CONFIG_FILE", "Config", "ConfigError"]
+__all__ = ["DEFAULT_CONFIG_FILE", "Config", "ConfigError", "caller_environment"]
 
 DEFAULT_CONFIG_FILE = "/etc/onggi/daemon.json"
 _CERTS_DIRS = (Path("/etc/onggi/certs.d"), Path("/etc/docker/certs.d"))
@@ -55,6 +55,11 @@ _DOCKER_ONLY = frozenset(_DOCKER_KEYS.split())
 
 class ConfigError(InvalidArgument):
     """A setting that does not exist, or a value it does not take; names where it stands."""
+
+
+def caller_environment() -> Mapping[str, str]:
+    """The environment of who calls, for values that a command takes over by name (``run -e NAME``)."""
+    return os.environ
 
 
 @record

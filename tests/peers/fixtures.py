@@ -35,7 +35,9 @@ class Onggi:
 
     def run(self, *words: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         environment = onggi_environment(
-            ONGGI_CONFIG=str(self._config), DOCKER_CONFIG=str(self._config.parent / "docker")
+            ONGGI_CONFIG=str(self._config),
+            ONGGI_EXEC_ROOT=str(self._config.parent / "run"),
+            DOCKER_CONFIG=str(self._config.parent / "docker"),
         )
         command = [sys.executable, "-m", "onggi", "--data-root", str(self.data_root), *words]
         done = subprocess.run(

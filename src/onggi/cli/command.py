@@ -46,14 +46,17 @@ class Command:
     is ``module:function`` in :mod:`onggi.cli`, imported when the command is used.
     ``completes`` is the kind of thing its arguments name: image, repository, server, shell,
     command, file; empty for none. A ``hidden`` command is called by other programs only: no help,
-    list or completion names it.
+    list or completion names it. ``flags`` may name a function that makes them
+    (``module:function``), for a command that has many. Unless ``interspersed`` the first
+    argument ends the flags: what follows belongs to another program.
     """
 
     __slots__ = (
+        "_flags",
         "arity",
         "completes",
-        "flags",
         "hidden",
+        "interspersed",
         "long",
         "names",
         "run",
@@ -69,22 +72,34 @@ class Command:
         short: str,
         run: str,
         arity: Arity,
-        flags: Sequence[Flag] = (),
+        flags: Sequence[Flag] | str = (),
         long: str = "",
         synonyms: Sequence[str] = (),
         completes: str = "",
         hidden: bool = False,
+        interspersed: bool = True,
     ) -> None:
         self.names = names
         self.usage = usage
         self.short = short
         self.run = run
         self.arity = arity
-        self.flags = flags
+        self._flags = flags
+        self.interspersed = interspersed
         self.long = long or short
         self.synonyms = synonyms
         self.completes = completes
         self.hidden = hidden
+
+    @property
+    def flags(self) -> Sequence[Flag]:
+        """Its flags, made when somebody asks."""
+        if isinstance(self._flags, str):
+            from importlib import import_module
+
+            module, _, function = self._flags.partition(":")
+            self._flags = tuple(getattr(import_module(f"onggi.cli.{module}"), function)())
+        return self._flags
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -184,6 +184,26 @@ class _Line:
             yield from sorted(self._program.top().items())
         elif command.completes in ("image", "repository", "mount"):
             yield from ((name, "") for name in self._images() if name not in self._arguments)
+        elif command.completes == "container":
+            yield from ((name, "") for name in self._containers() if name not in self._arguments)
+
+    def _containers(self) -> list[str]:
+        """Names out of the containers' own files."""
+        from onggi.config import Config
+        from onggi.drivers.choice import choose
+        from onggi.errors import OnggiError
+        from onggi.store.containers import ContainerStore
+        from onggi.store.layout import Layout
+        from onggi.store.locks import LockDirectory
+
+        given = {name.replace("-", "_"): self._settings.get(name) for name in ("config-file", "data-root")}
+        try:
+            config = Config.load(given)
+            layout = Layout(config.data_root, choose(config.data_root, config.storage_driver).name)
+            store = ContainerStore(layout, LockDirectory(layout.locks))
+            return sorted(stored.name for stored in store.all())
+        except (OnggiError, OSError):
+            return []
 
     def _images(self) -> list[str]:
         """Names out of ``repositories.json`` alone: no image is opened, so it is quick."""

@@ -38,10 +38,11 @@ class Flag:
 
     The kind's name is what help shows for the value, unless ``metavar`` is set.
     ``choices`` are the values it takes, for errors and completion; ``completes`` is the kind
-    of thing its value names (image, file, directory).
+    of thing its value names (image, file, directory). ``check`` names a function of flag_values
+    that takes the text and gives the value, for each one given.
     """
 
-    __slots__ = ("choices", "completes", "default", "help", "kind", "metavar", "name", "short")
+    __slots__ = ("check", "choices", "completes", "default", "help", "kind", "metavar", "name", "short")
 
     def __init__(
         self,
@@ -54,7 +55,9 @@ class Flag:
         metavar: str = "",
         choices: Sequence[str] = (),
         completes: str = "",
+        check: str = "",
     ) -> None:
+        self.check = check
         self.name = name
         self.kind = kind
         self.help = help
@@ -79,6 +82,10 @@ class Flag:
     def convert(self, text: str) -> Any:
         """The value of ``text``. Raises ValueError with pflag's reason."""
         value = _CONVERTERS[self.kind](text)
+        if self.check:
+            from onggi.cli import flag_values
+
+            value = getattr(flag_values, self.check)(value)
         if self.choices and value not in self.choices:
             raise ValueError(f"must be one of {', '.join(self.choices)}")
         return value

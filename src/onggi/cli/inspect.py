@@ -10,7 +10,7 @@ from onggi.cli.session import Session
 from onggi.cli.template import TemplateError, compile_template
 from onggi.errors import Cancelled, InvalidArgument, NotFound, OnggiError
 
-__all__ = ["image_record", "run_any", "run_image"]
+__all__ = ["image_record", "run_any", "run_container", "run_image"]
 
 # What Go's structs hold where the JSON leaves a field out (API 1.50, and 1.41's half of Config).
 _IMAGE_ZEROS: Mapping[str, Any] = {
@@ -28,13 +28,27 @@ _STRUCTS: Mapping[str, Mapping[str, Any]] = {
     "GraphDriver": {"Data": {}},
     "RootFS": {"Layers": []},
 }
+_CONTAINER_STRUCTS: Mapping[str, Mapping[str, Any]] = {
+    "State": {"Health": None},
+    "HostConfig": {
+        "StorageOpt": {},
+        "Tmpfs": {},
+        "Sysctls": {},
+        "Annotations": {},
+        "Mounts": [],
+        "Init": None,
+    },
+    "Config": {**_CONFIG_ZEROS, "MacAddress": "", "StopTimeout": None, "NetworkDisabled": False},
+    "GraphDriver": {"Data": {}},
+    "NetworkSettings": {},
+}
 
 
 class _NoSuchObject(NotFound):
     """``inspect`` knows nothing of this name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"No such object: {name}", hint="'onggi images' lists what is here")
+        super().__init__(f"No such object: {name}", hint="'onggi images' and 'onggi ps -a' list what is here")
 
 
 def run_image(session: Session) -> int:
@@ -42,16 +56,32 @@ def run_image(session: Session) -> int:
     return _run(session, lambda name: session.engine.images.get(name).inspect())
 
 
+def run_container(session: Session) -> int:
+    """Inspect containers."""
+    return _run(session, lambda name: _container(session, name))
+
+
+def _container(session: Session, name: str) -> dict[str, Any]:
+    return session.engine.containers.get(name).inspect(size=session.flag("size"))
+
+
 def run_any(session: Session) -> int:
-    """Inspect objects of any type: images are all there are."""
+    """Inspect objects of any type: containers first, as Docker does, then images."""
+    finders: Mapping[str, Callable[[str], dict[str, Any]]] = {
+        "container": lambda name: _container(session, name),
+        "image": lambda name: session.engine.images.get(name).inspect(),
+    }
 
     def find(name: str) -> dict[str, Any]:
-        try:
-            return session.engine.images.get(name).inspect()
-        except (NotFound, InvalidArgument):
-            if session.flag("type"):
-                raise
-            raise _NoSuchObject(name) from None
+        wanted = session.flag("type")
+        if wanted:
+            return finders[wanted](name)
+        for finder in finders.values():
+            try:
+                return finder(name)
+            except (NotFound, InvalidArgument):
+                continue
+        raise _NoSuchObject(name)
 
     return _run(session, find)
 
@@ -83,13 +113,26 @@ def _run(session: Session, find: Callable[[str], dict[str, Any]]) -> int:
 def _write_each(session: Session, execute: Callable[[Record], str], found: list[dict[str, Any]]) -> None:
     for document in found:
         try:
-            session.out.write(execute(image_record(document)) + "\n")
+            session.out.write(execute(_record(document)) + "\n")
         except TemplateError:
             # Docker ends the line it began before it tells what is wrong.
             session.out.write("\n")
             raise
     if not found:
         session.out.write("\n")
+
+
+def _record(document: Mapping[str, Any]) -> Record:
+    return _container_record(document) if "State" in document else image_record(document)
+
+
+def _container_record(document: Mapping[str, Any]) -> Record:
+    """The container as Go's structs; what has no declared fields (labels, ports) stays a map."""
+    fields = dict(document)
+    for name, zeros in _CONTAINER_STRUCTS.items():
+        if isinstance(fields.get(name), Mapping):
+            fields[name] = Record.of(name, fields[name], zeros)
+    return Record.of("container.InspectResponse", fields, {"SizeRw": None, "SizeRootFs": None})
 
 
 def image_record(document: Mapping[str, Any]) -> Record:

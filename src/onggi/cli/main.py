@@ -136,7 +136,8 @@ def _command(program: Program, globals: dict[str, Any], words: list[str], out: O
     if command is None:
         _unknown(program, path, group)
     try:
-        values, arguments = parse_flags([*command.flags, *_late_flags(program, command)], rest)
+        flags = [*command.flags, *_late_flags(program, command)]
+        values, arguments = parse_flags(flags, rest, interspersed=command.interspersed)
     except HelpRequested:
         return _show_command(command, path, out)
     except FlagError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from onggi.cli.command import Arity, Command, Group, Program
 from onggi.cli.flags import Flag
 from onggi.cli.table_archives import archive_commands
+from onggi.cli.table_containers import container_commands
 from onggi.cli.table_contents import contents_commands
 from onggi.cli.table_flags import AT_MOST_ONE as _AT_MOST_ONE
 from onggi.cli.table_flags import FORMAT_LIST as _FORMAT_LIST
@@ -50,6 +51,7 @@ _GLOBAL = (
 )
 
 _GROUPS = (
+    Group("container", "Manage containers"),
     Group("image", "Manage images"),
     Group("layer", "Look into layers"),
     Group("remote", "Look at a registry without pulling"),
@@ -312,7 +314,12 @@ def _other_commands() -> tuple[Command, ...]:
                 _one_format(),
                 _json("Print the JSON array (default)"),
                 Flag("size", "bool", "Display total file sizes if the type is container", short="s"),
-                Flag("type", "string", "Only inspect objects of the given type", choices=("image",)),
+                Flag(
+                    "type",
+                    "string",
+                    "Only inspect objects of the given type",
+                    choices=("container", "image"),
+                ),
             ),
         ),
         Command(
@@ -378,6 +385,7 @@ def program() -> Program:
         _GLOBAL,
         _GROUPS,
         (
+            *container_commands(),
             *_image_commands(),
             *_inside_commands(),
             *contents_commands(),
@@ -388,6 +396,9 @@ def program() -> Program:
             (
                 "Common Commands",
                 (
+                    "run",
+                    "exec",
+                    "ps",
                     "pull",
                     "push",
                     "images",
@@ -401,10 +412,27 @@ def program() -> Program:
                     "info",
                 ),
             ),
+            (
+                "Containers",
+                (
+                    "create",
+                    "start",
+                    "stop",
+                    "restart",
+                    "kill",
+                    "pause",
+                    "unpause",
+                    "wait",
+                    "logs",
+                    "attach",
+                    "rename",
+                    "rm",
+                ),
+            ),
             ("Archives", ("save", "load", "import", "sync")),
             ("Look Inside", ("layers", "explain", "verify", "repair", "doctor", "events")),
             ("Keep in Order", ("gc",)),
-            ("Management Commands", ("image", "layer", "remote", "system")),
+            ("Management Commands", ("container", "image", "layer", "remote", "system")),
             ("Shell", ("completion", "help")),
         ),
     )

@@ -46,6 +46,7 @@ class Attached:
         self._socket = connection
         self._received = bytearray(received)
         self._deadline: float | None = None
+        self._closed = False
         self.pid = pid
         self.result: dict[str, Any] | None = None
 
@@ -95,8 +96,22 @@ class Attached:
         except OSError:
             pass  # it has ended
 
+    def shut_down(self) -> None:
+        """Detach from another thread than the one that reads: its reading ends."""
+        self._closed = True
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended
+
+    @property
+    def closed(self) -> bool:
+        """True after :meth:`shut_down` or :meth:`close`."""
+        return self._closed
+
     def close(self) -> None:
         """Detach: the process goes on."""
+        self._closed = True
         self._socket.close()
 
     def __enter__(self) -> Attached:

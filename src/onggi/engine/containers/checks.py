@@ -20,7 +20,7 @@ from onggi.runtime.security import parse_security_options
 __all__ = ["InvalidOption", "adapted_host_config", "check_host_config"]
 
 _LEAST_MEMORY = 6 * 1024 * 1024
-_LEAST_SHARES, _NANO = 2, 10**9
+_NANO = 10**9
 _RESTART_POLICIES = ("no", "always", "on-failure", "unless-stopped")
 _PERIOD_US, _LEAST_QUOTA_US = (1_000, 1_000_000), 1_000
 # Sysctls that belong to a namespace; every other one is the host's.
@@ -46,8 +46,6 @@ def adapted_host_config(given: Mapping[str, Any], host: HostFacts, compat: str) 
         normalised(config[field], host.known, field) if config.get(field) else None
         for field in ("CapAdd", "CapDrop")
     )
-    if 0 < (config.get("CpuShares") or 0) < _LEAST_SHARES:
-        config["CpuShares"] = _LEAST_SHARES
     if (config.get("Memory") or 0) > 0 and not config.get("MemorySwap"):
         config["MemorySwap"] = 2 * config["Memory"]
     if (config.get("MemorySwappiness") or 0) < 0:

@@ -200,7 +200,10 @@ class Container:
 
     def kill(self, signal: str = "KILL") -> None:
         """Send its first process a signal. Raises CannotKill, InvalidSignal."""
-        number = parse_signal(signal)
+        self.send_signal(parse_signal(signal))
+
+    def send_signal(self, number: int) -> None:
+        """The same by number."""
         stored = self.stored
         try:
             wanted = stop_signal(stored.config.get("StopSignal"))

@@ -81,10 +81,10 @@ def _stored_host_config(host_config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settle_hostname(config: dict[str, Any], host_config: Mapping[str, Any], id: str) -> None:
-    """Its own is the short id; in the host's namespaces it is the host's."""
-    if host_config["NetworkMode"] == "host" or host_config.get("UTSMode") == "host":
-        if config.get("Hostname") and host_config.get("UTSMode") == "host":
-            raise InvalidOption("conflicting options: hostname and the UTS mode")
+    """Its own is the short id; in the host's network it is the host's."""
+    if host_config.get("UTSMode") == "host" and config.get("Hostname"):
+        raise InvalidOption("conflicting options: hostname and the UTS mode")
+    if host_config["NetworkMode"] == "host":
         name, _, domain = os.uname().nodename.partition(".")
         config["Hostname"] = config.get("Hostname") or name
         config["Domainname"] = config.get("Domainname") or domain

@@ -1,0 +1,167 @@
+"""Flags of the commands that make containers: many, and made only when one of these is called."""
+
+from __future__ import annotations
+
+from onggi.cli.flags import Flag
+
+__all__ = ["create_flags", "run_flags"]
+
+
+def create_flags() -> tuple[Flag, ...]:
+    """``create``."""
+    return (
+        *_identity(),
+        *_process(),
+        *_isolation(),
+        *_limits(),
+        *_network(),
+        Flag("platform", "string", "Set platform if server is multi-platform capable"),
+        _pull(),
+        Flag("quiet", "bool", "Suppress the pull output", short="q"),
+    )
+
+
+def run_flags() -> tuple[Flag, ...]:
+    """``run``: those of ``create``, and how to be with it."""
+    return (
+        *create_flags(),
+        Flag("detach", "bool", "Run container in background and print container ID", short="d"),
+        Flag("detach-keys", "string", "Override the key sequence for detaching a container"),
+        Flag("sig-proxy", "bool", "Proxy received signals to the process", default=True),
+    )
+
+
+def _pull() -> Flag:
+    return Flag(
+        "pull",
+        "string",
+        'Pull image before running ("always", "missing", "never")',
+        default="missing",
+        choices=("always", "missing", "never"),
+    )
+
+
+def _identity() -> tuple[Flag, ...]:
+    return (
+        Flag(
+            "annotation",
+            "list",
+            "Add an annotation to the container (passed through to the OCI runtime)",
+            check="pair",
+            metavar="map",
+        ),
+        Flag("cidfile", "string", "Write the container ID to the file", completes="file"),
+        Flag("domainname", "string", "Container NIS domain name"),
+        Flag("hostname", "string", "Container host name", short="h"),
+        Flag("label", "list", "Set meta data on a container", short="l"),
+        Flag("label-file", "list", "Read in a line delimited file of labels", completes="file"),
+        Flag("name", "string", "Assign a name to the container"),
+        Flag("restart", "string", "Restart policy to apply when a container exits", check="restart"),
+        Flag(
+            "rm",
+            "bool",
+            "Automatically remove the container and its associated anonymous volumes when it exits",
+        ),
+        Flag("runtime", "string", "Runtime to use for this container"),
+    )
+
+
+def _process() -> tuple[Flag, ...]:
+    return (
+        Flag("attach", "list", "Attach to STDIN, STDOUT or STDERR", short="a", check="attach"),
+        Flag("entrypoint", "string", "Overwrite the default ENTRYPOINT of the image"),
+        Flag("env", "list", "Set environment variables", short="e", check="environment"),
+        Flag("env-file", "list", "Read in a file of environment variables", completes="file"),
+        Flag("group-add", "list", "Add additional groups to join"),
+        Flag("init", "bool", "Run an init inside the container that forwards signals and reaps processes"),
+        Flag("interactive", "bool", "Keep STDIN open even if not attached", short="i"),
+        Flag("log-driver", "string", "Logging driver for the container"),
+        Flag("log-opt", "list", "Log driver options", check="pair"),
+        Flag("stop-signal", "string", "Signal to stop the container"),
+        Flag("stop-timeout", "int", "Timeout (in seconds) to stop a container"),
+        Flag("tty", "bool", "Allocate a pseudo-TTY", short="t"),
+        Flag("user", "string", "Username or UID (format: <name|uid>[:<group|gid>])", short="u"),
+        Flag("workdir", "string", "Working directory inside the container", short="w"),
+    )
+
+
+def _isolation() -> tuple[Flag, ...]:
+    return (
+        Flag("cap-add", "list", "Add Linux capabilities"),
+        Flag("cap-drop", "list", "Drop Linux capabilities"),
+        Flag("cgroup-parent", "string", "Optional parent cgroup for the container"),
+        Flag("cgroupns", "string", "Cgroup namespace to use (host|private)"),
+        Flag("device", "list", "Add a host device to the container", check="device"),
+        Flag("device-cgroup-rule", "list", "Add a rule to the cgroup allowed devices list"),
+        Flag("ipc", "string", "IPC mode to use"),
+        Flag("pid", "string", "PID namespace to use"),
+        Flag("privileged", "bool", "Give extended privileges to this container"),
+        Flag("read-only", "bool", "Mount the container's root filesystem as read only"),
+        Flag("security-opt", "list", "Security Options", check="security"),
+        Flag("shm-size", "string", "Size of /dev/shm", check="memory", metavar="bytes"),
+        Flag("sysctl", "list", "Sysctl options", check="pair", metavar="map"),
+        Flag("tmpfs", "list", "Mount a tmpfs directory", check="tmpfs"),
+        Flag("userns", "string", "User namespace to use"),
+        Flag("uts", "string", "UTS namespace to use"),
+    )
+
+
+def _limits() -> tuple[Flag, ...]:
+    return (
+        Flag(
+            "blkio-weight",
+            "string",
+            "Block IO (relative weight), between 10 and 1000, or 0 to disable",
+            check="weight",
+            metavar="uint16",
+        ),
+        Flag(
+            "blkio-weight-device", "list", "Block IO weight (relative device weight)", check="weight_device"
+        ),
+        Flag("cpu-period", "int", "Limit CPU CFS (Completely Fair Scheduler) period"),
+        Flag("cpu-quota", "int", "Limit CPU CFS (Completely Fair Scheduler) quota"),
+        Flag("cpu-rt-period", "int", "Limit CPU real-time period in microseconds"),
+        Flag("cpu-rt-runtime", "int", "Limit CPU real-time runtime in microseconds"),
+        Flag("cpu-shares", "int", "CPU shares (relative weight)", short="c"),
+        Flag("cpus", "string", "Number of CPUs", check="cpus", metavar="decimal"),
+        Flag("cpuset-cpus", "string", "CPUs in which to allow execution (0-3, 0,1)"),
+        Flag("cpuset-mems", "string", "MEMs in which to allow execution (0-3, 0,1)"),
+        Flag(
+            "device-read-bps", "list", "Limit read rate (bytes per second) from a device", check="read_rate"
+        ),
+        Flag(
+            "device-read-iops", "list", "Limit read rate (IO per second) from a device", check="write_count"
+        ),
+        Flag(
+            "device-write-bps", "list", "Limit write rate (bytes per second) to a device", check="read_rate"
+        ),
+        Flag(
+            "device-write-iops", "list", "Limit write rate (IO per second) to a device", check="write_count"
+        ),
+        Flag("kernel-memory", "string", "Kernel memory limit", check="memory", metavar="bytes"),
+        Flag("memory", "string", "Memory limit", short="m", check="memory", metavar="bytes"),
+        Flag("memory-reservation", "string", "Memory soft limit", check="memory", metavar="bytes"),
+        Flag(
+            "memory-swap",
+            "string",
+            "Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
+            check="bytes_or_none",
+            metavar="bytes",
+        ),
+        Flag("memory-swappiness", "int", "Tune container memory swappiness (0 to 100)", default=-1),
+        Flag("oom-kill-disable", "bool", "Disable OOM Killer"),
+        Flag("oom-score-adj", "int", "Tune host's OOM preferences (-1000 to 1000)"),
+        Flag("pids-limit", "int", "Tune container pids limit (set -1 for unlimited)"),
+        Flag("storage-opt", "list", "Storage driver options for the container", check="pair"),
+        Flag("ulimit", "list", "Ulimit options", check="ulimit", metavar="ulimit"),
+    )
+
+
+def _network() -> tuple[Flag, ...]:
+    return (
+        Flag("add-host", "list", "Add a custom host-to-IP mapping (host:ip)", check="extra_host"),
+        Flag("dns", "list", "Set custom DNS servers"),
+        Flag("dns-option", "list", "Set DNS options"),
+        Flag("dns-search", "list", "Set custom DNS search domains"),
+        Flag("network", "string", "Connect a container to a network", metavar="network"),
+    )

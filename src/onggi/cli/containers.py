@@ -1,0 +1,185 @@
+"""Commands that do one thing to each container named: start, stop, kill, wait, rm, …"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from onggi.cli.session import Session
+from onggi.errors import Cancelled, NotFound, OnggiError
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from onggi.engine.containers.container import Container
+
+__all__ = [
+    "attach",
+    "kill",
+    "pause",
+    "prune",
+    "remove",
+    "rename",
+    "restart",
+    "start",
+    "stop",
+    "unpause",
+    "wait",
+]
+
+
+def _each(session: Session, act: Callable[[Container], str | None], *, forgive: bool = False) -> int:
+    """All are tried. What ``act`` gives is printed (None: the name); errors are told at the end.
+
+    ``forgive``: names that are not there are told, and are no failure.
+    """
+    errors: list[OnggiError] = []
+    for name in session.arguments:
+        try:
+            said = act(session.engine.containers.get(name))
+        except Cancelled:
+            raise
+        except OnggiError as error:
+            errors.append(error)
+            continue
+        session.out.write(f"{name if said is None else said}\n")
+        session.out.flush()
+    for failure in errors:
+        session.report(failure)
+    return int(any(not (forgive and isinstance(error, NotFound)) for error in errors))
+
+
+def start(session: Session) -> int:
+    """Start containers; with ``-a`` or ``-i`` one, and be with it."""
+    if session.flag("attach") or session.flag("interactive"):
+        return _start_attached(session)
+    return _each(session, lambda container: _started(session, container))
+
+
+def _started(session: Session, container: Container) -> None:
+    for warning in container.start().warnings:
+        session.err.write(f"WARNING: {warning}\n")
+
+
+def _start_attached(session: Session) -> int:
+    from onggi.cli.attached import Detached, Join, check_terminal, join, parse_keys
+    from onggi.cli.session import Failure
+    from onggi.engine.containers.start import AttachRequest
+
+    if len(session.arguments) > 1:
+        raise Failure("you cannot start and attach multiple containers at once")
+    container = session.engine.containers.get(session.arguments[0])
+    config = container.stored.config
+    tty = bool(config.get("Tty"))
+    stdin = bool(session.flag("interactive") and config.get("OpenStdin"))
+    check_terminal(stdin=stdin, tty=tty)
+    keys = parse_keys(session.flag("detach-keys"))
+    removes = container.stored.auto_remove
+    started = container.start(AttachRequest(stdin, removes=removes))
+    assert started.attached is not None
+    with started.attached as attached:
+        try:
+            result = join(
+                Join(
+                    attached,
+                    stdin=stdin,
+                    tty=tty,
+                    keys=keys,
+                    resize=container.resize,
+                    send_signal=None if tty else container.send_signal,
+                )
+            )
+        except Detached:
+            return 0
+    status = container.wait() if result is None else int(result["exit"])
+    if removes:
+        container.remove(force=True)
+    return status
+
+
+def attach(session: Session) -> int:
+    """Join the streams of a running container; the status is that of its program."""
+    from onggi.cli.attached import Detached, Join, check_terminal, join, parse_keys
+
+    container = session.engine.containers.get(session.arguments[0])
+    config = container.stored.config
+    tty = bool(config.get("Tty"))
+    stdin = bool(config.get("OpenStdin")) and not session.flag("no-stdin")
+    check_terminal(stdin=stdin, tty=tty)
+    keys = parse_keys(session.flag("detach-keys"))
+    proxy = session.flag("sig-proxy") and not tty
+    with container.attach(stdin=stdin) as attached:
+        try:
+            result = join(
+                Join(
+                    attached,
+                    stdin=stdin,
+                    tty=tty,
+                    keys=keys,
+                    resize=container.resize,
+                    send_signal=container.send_signal if proxy else None,
+                )
+            )
+        except Detached:
+            return 0
+    return container.wait() if result is None else int(result["exit"])
+
+
+def stop(session: Session) -> int:
+    """Stop containers."""
+    timeout = session.flag("timeout") if session.given("timeout") else None
+    return _each(session, lambda container: container.stop(timeout, session.flag("signal") or None))
+
+
+def restart(session: Session) -> int:
+    """Stop containers and start them again."""
+    timeout = session.flag("timeout") if session.given("timeout") else None
+    return _each(session, lambda container: container.restart(timeout, session.flag("signal") or None))
+
+
+def kill(session: Session) -> int:
+    """Signal containers."""
+    return _each(session, lambda container: container.kill(session.flag("signal") or "KILL"))
+
+
+def pause(session: Session) -> int:
+    """Freeze containers."""
+    return _each(session, lambda container: container.pause())
+
+
+def unpause(session: Session) -> int:
+    """Let frozen containers go on."""
+    return _each(session, lambda container: container.unpause())
+
+
+def wait(session: Session) -> int:
+    """Wait for containers, and print their exit codes."""
+    return _each(session, lambda container: str(container.wait()))
+
+
+def remove(session: Session) -> int:
+    """Remove containers."""
+    force = session.flag("force")
+    return _each(session, lambda container: container.remove(force=force), forgive=force)
+
+
+def rename(session: Session) -> int:
+    """Give a container another name."""
+    old, new = session.arguments
+    session.engine.containers.get(old).rename(new)
+    return 0
+
+
+def prune(session: Session) -> int:
+    """Remove containers that do not run, after a question unless ``--force``."""
+    from onggi.cli.units import human_size
+
+    if not session.flag("force") and not session.confirm("WARNING! This will remove all stopped containers."):
+        return 0
+    report = session.engine.containers.prune(session.filters)
+    if session.flag("json"):
+        session.write_json({"ContainersDeleted": list(report.ids), "SpaceReclaimed": report.space_bytes})
+        return 0
+    if report.ids:
+        lines = "".join(f"{id}\n" for id in report.ids)
+        session.out.write(f"Deleted Containers:\n{lines}\n")
+    session.out.write(f"Total reclaimed space: {human_size(report.space_bytes)}\n")
+    return 0
