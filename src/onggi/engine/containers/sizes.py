@@ -21,7 +21,7 @@ def container_sizes(core: Core, stored: StoredContainer) -> tuple[int, int]:
     except OnggiError:
         own = 0
     try:
-        return own, own + core.size(ImageID(stored.document["Image"]))
+        return own, own + core.size(core.images.get(ImageID(stored.document["Image"])))
     except OnggiError:
         return own, own
 
