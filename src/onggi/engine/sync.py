@@ -16,6 +16,7 @@ from onggi.engine.core import Core
 from onggi.engine.names import find_image
 from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.progress import ProgressSink, discard
+from onggi.store.dataroot import populated_drivers
 from onggi.transfer.reporter import Reporter
 from onggi.transfer.sync import LocalSource, Sink, Source, Synced
 from onggi.transfer.sync_channel import (
@@ -113,7 +114,10 @@ def _check_different(source: str, target: str) -> None:
 
 
 def _config(config: Config, path: str) -> Config:
-    return replace(config, data_root=Path(os.path.abspath(path)))
+    """Settings for one of the two roots; what holds images keeps its driver, whichever the other one has."""
+    root = Path(os.path.abspath(path))
+    driver = "" if populated_drivers(root) else config.storage_driver
+    return replace(config, data_root=root, storage_driver=driver)
 
 
 def _giver(config: Config, place: str, program: str, cancel: CancelToken, stack: ExitStack) -> Source:
