@@ -138,6 +138,17 @@ def test_layers_compressed_anew_make_an_index_anew_and_always_the_same(
     assert engine.images.push(other, all_platforms=True).digest == first.digest
 
 
+def test_what_was_loaded_for_all_platforms_is_pushed_for_all(
+    engine: Engine, layout: Layout, target: str
+) -> None:
+    engine.images.load(layout.directory, all_platforms=True)
+    engine.images.tag("multi", target)
+    pushed = engine.images.push(target, all_platforms=True)
+    listed = [entry["platform"]["architecture"] for entry in json.loads(stored(target))["manifests"]]
+    assert listed == ["amd64", "arm", "arm64"]
+    assert len(pushed.members) == 3
+
+
 def test_an_index_with_members_elsewhere_is_of_what_is_here(engine: Engine, target: str) -> None:
     pull(engine, "more", PLATFORMS[:2], keep_blobs=True)
     engine.images.tag("more", target)

@@ -23,6 +23,9 @@ from onggi.store.atomic import make_directory, read_optional, remove_tree
 
 __all__ = ["ManifestDB"]
 
+# Of one image: an index changes whenever an image for any platform does. More than a way down takes.
+_MOST_INDEXES = 8
+
 
 class ManifestDB:
     """The directories under ``onggi/manifests``."""
@@ -42,6 +45,9 @@ class ManifestDB:
         staged = directory / f".tmp-{document.digest.hex}-{os.getpid()}"
         staged.write_bytes(document.raw)
         os.rename(staged, path)
+        if isinstance(document, Index):
+            for old in self.indexes_of(image_id)[_MOST_INDEXES:]:
+                (directory / old.digest.hex).unlink(missing_ok=True)
 
     def of(self, image_id: ImageID) -> list[Manifest]:
         """The manifests of an image, newest first."""
