@@ -8,6 +8,7 @@ Source: moby ``daemon/initlayer/setup_unix.go``.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -21,6 +22,7 @@ _FILES = (b".dockerenv", b"etc/resolv.conf", b"etc/hosts", b"etc/hostname", b"de
 _LINKS = ((b"etc/mtab", b"/proc/mounts"),)
 _OPEN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o755
+_LINK_LIMIT = 40  # the kernel's own
 
 
 def fill_init_layer(root_fd: int) -> None:
@@ -98,34 +100,59 @@ def _make_file(parent: int, name: bytes) -> None:
 def ensure_directory(root_fd: int, path: str) -> None:
     """Make a directory of the container, as Docker does with WORKDIR at each start.
 
-    Symbolic links are followed below the root only. Raises InvalidArgument.
+    Symbolic links are followed below the root only, also to places that are not there yet.
+    Raises InvalidArgument.
     """
-    from onggi.linux.openat2 import open_in_root
-
-    wanted = os.fsencode(path)
-    parts = [part for part in wanted.split(b"/") if part]
-    for depth in range(len(parts) + 1):
-        place = b"/" + b"/".join(parts[:depth])
-        try:
-            os.close(open_in_root(root_fd, place, os.O_PATH | os.O_DIRECTORY))
-        except FileNotFoundError:
-            _make_below(root_fd, b"/" + b"/".join(parts[: depth - 1]), parts[depth - 1], path)
-        except OSError as error:
-            raise _cannot(path, error) from error
-
-
-def _make_below(root_fd: int, parent: bytes, name: bytes, path: str) -> None:
-    from onggi.linux.openat2 import open_in_root
-
     try:
-        fd = open_in_root(root_fd, parent, os.O_PATH | os.O_DIRECTORY)
-        try:
-            os.mkdir(name, _MODE, dir_fd=fd)
-            os.chmod(name, _MODE, dir_fd=fd)
-        finally:
-            os.close(fd)
+        _ensure(root_fd, os.fsencode(path))
     except OSError as error:
         raise _cannot(path, error) from error
+
+
+def _ensure(root_fd: int, path: bytes) -> None:
+    """Step by step; ``resolved`` is free of links, so its directory is what it says."""
+    from onggi.linux.openat2 import open_in_root
+
+    pending, links = _parts(path), 0
+    resolved: list[bytes] = []
+    while pending:
+        part = pending.pop()
+        if part == b"..":
+            del resolved[-1:]
+            continue
+        parent = open_in_root(root_fd, b"/".join(resolved), os.O_PATH | os.O_DIRECTORY)
+        try:
+            target = _step(parent, part)
+        finally:
+            os.close(parent)
+        if target is None:
+            resolved.append(part)
+            continue
+        links += 1
+        if links > _LINK_LIMIT:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if target.startswith(b"/"):
+            resolved.clear()
+        pending += _parts(target)
+
+
+def _parts(path: bytes) -> list[bytes]:
+    """Components, the last first."""
+    return [part for part in path.split(b"/") if part not in (b"", b".")][::-1]
+
+
+def _step(parent: int, name: bytes) -> bytes | None:
+    """Make sure of the directory ``name``; the target when it is a link."""
+    try:
+        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        os.close(_enter(parent, name))
+        return None
+    if stat.S_ISLNK(mode):
+        return os.readlink(name, dir_fd=parent)
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return None
 
 
 def _cannot(path: str, error: OSError) -> InvalidArgument:

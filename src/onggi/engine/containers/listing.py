@@ -237,16 +237,17 @@ def _has_name(core: Core, row: ContainerRow, value: str) -> bool:
 
 
 def _has_ancestor(core: Core, row: ContainerRow, value: str) -> bool:
+    """Its image, or one that it was built on here."""
     from onggi.engine.names import find_image
 
     try:
         ancestor = find_image(core, value)
-        if ancestor == row.image_id:
-            return True
-        wanted = core.images.get(ancestor).chain_ids
-        return bool(wanted) and wanted[-1] in core.images.get(ImageID(row.image_id)).chain_ids
     except OnggiError:
         return False
+    image_id: ImageID | None = ImageID(row.image_id)
+    while image_id is not None and image_id != ancestor:
+        image_id = core.images.parent(image_id)
+    return image_id is not None
 
 
 def _has_exited(core: Core, row: ContainerRow, value: str) -> bool:
