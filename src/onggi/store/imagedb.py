@@ -25,7 +25,7 @@ class UnknownImage(NotFound):
     """No image has this id."""
 
     def __init__(self, image_id: ImageID) -> None:
-        super().__init__(f"image {image_id} does not exist")
+        super().__init__(f"No such image: {image_id}", hint="'onggi images' lists what is here")
         self.image_id = image_id
 
 
