@@ -73,4 +73,4 @@ def test_unknown_drivers(tmp_path):
 
 @pytest.mark.parametrize("driver", ["overlay2", "erofs"])
 def test_it_is_opened(tmp_path, driver):
-    assert open_driver(Layout(tmp_path, driver)).name == driver
+    assert open_driver(Layout(tmp_path, driver), tmp_path).name == driver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from onggi.store.layout import Layout
 
 DRIVERS = {
     "overlay2": lambda layout: Overlay2(layout.driver_home),
-    "erofs": lambda layout: Erofs(layout.driver_home),
+    "erofs": lambda layout: Erofs(layout.driver_home, layout.root.parent / "run"),
 }
 
 
@@ -88,6 +89,7 @@ def tar_of(files) -> bytes:
 def rig(request, tmp_path):
     made = Rig(tmp_path / "root", request.param)
     yield made
+    made.driver.release_mounts(set)
     made.workers.close()
 
 
@@ -254,8 +256,6 @@ def test_damaged_layer_is_remade_under_its_children(rig, harm):
     top = rig.add({"b": b"2"}, base.chain_id, 3)
     directory = rig.driver.path(base.cache_id)
     if harm == "directory":
-        import shutil
-
         shutil.rmtree(directory)
     elif harm == "symlink":
         os.unlink(rig.layout.driver_home / "l" / (directory / "link").read_text())

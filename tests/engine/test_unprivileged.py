@@ -179,12 +179,15 @@ def test_removing(user):
 
 
 def test_root_mounts_what_a_user_has_kept(user, tmp_path):
-    driver = Erofs(RootLayout(user.data_root, "erofs").driver_home)
-    driver.mount(CacheID(layer(user, 1).name), tmp_path)
+    driver = Erofs(RootLayout(user.data_root, "erofs").driver_home, tmp_path / "run")
+    point = tmp_path / "mounted"
+    point.mkdir()
+    driver.mount(CacheID(layer(user, 1).name), point)
     try:
-        assert (tmp_path / "home/v").read_bytes() == b"v" * 3000
-        assert not (tmp_path / "home/u").exists()
-        assert (tmp_path / "bin/su").stat().st_mode == 0o104755
-        assert os.getxattr(tmp_path / "bin/ping", "security.capability") == CAPABILITY
+        assert (point / "home/v").read_bytes() == b"v" * 3000
+        assert not (point / "home/u").exists()
+        assert (point / "bin/su").stat().st_mode == 0o104755
+        assert os.getxattr(point / "bin/ping", "security.capability") == CAPABILITY
     finally:
-        unmount(tmp_path)
+        unmount(point)
+        driver.release_mounts(set)

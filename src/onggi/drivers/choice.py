@@ -72,12 +72,12 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def open_driver(layout: Layout) -> Overlay2 | Erofs:
-    """The driver that a layout is for."""
+def open_driver(layout: Layout, exec_root: Path) -> Overlay2 | Erofs:
+    """The driver that a layout is for; ``exec_root`` is for what lives until the host is switched off."""
     if layout.driver == "erofs":
         from onggi.drivers.erofs import Erofs
 
-        return Erofs(layout.driver_home)
+        return Erofs(layout.driver_home, exec_root)
     from onggi.drivers.overlay2 import Overlay2
 
     return Overlay2(layout.driver_home)

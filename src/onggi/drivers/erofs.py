@@ -24,7 +24,8 @@ worker has its data written while they come; ``sync`` makes all of it durable, f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from onggi.drivers import unpacked
@@ -40,6 +41,7 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from onggi.archive.tar import Member
     from onggi.drivers.flaw import Flaw
+    from onggi.drivers.layer_mounts import LayerMounts
     from onggi.drivers.tar_content import TarFile
     from onggi.tree.layer_tree import KeptDirectories, LayerTree
 
@@ -59,8 +61,9 @@ class Erofs:
     job_name = "keep"
     derived = frozenset((f"erofs/{INDEX}", f"erofs/{SUMS}"))
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, exec_root: Path) -> None:
         self._home = home
+        self._exec_root = exec_root
 
     def check_host(self) -> None:
         """Everybody can keep layers so; whether they can be mounted is told when somebody wants to."""
@@ -322,7 +325,38 @@ class Erofs:
         """Mount the stack that ends in ``cache_id`` read-only on ``target``. Raises CannotMount, DataLoss."""
         from onggi.drivers.erofs_mount import mount_stack
 
-        mount_stack([self.path(cache_id), *self.lowers(cache_id)], target)
+        with self.opened(cache_id) as lowers:
+            mount_stack(lowers, target)
+
+    @contextmanager
+    def opened(self, cache_id: CacheID) -> Iterator[list[int | Path]]:
+        """What overlayfs takes as lower directories for the stack that ends in a layer, uppermost first.
+
+        The descriptors are of mounts; they are closed at the end of the block.
+        """
+        from onggi.drivers.erofs_mount import stack_mounts
+
+        stack = [self.path(cache_id), *self.lowers(cache_id)]
+        with stack_mounts(stack, self._layer_mounts().clones) as lowers:
+            yield lowers
+
+    def release_mounts(self, used: Callable[[], Collection[CacheID]]) -> None:
+        """Detach the layers that no stack of ``used`` (its uppermost layers) stands on."""
+        if not (self._exec_root / "layers").is_dir():
+            return
+
+        def with_those_below() -> set[str]:
+            keep: set[str] = set(used())
+            for cache_id in list(keep):
+                keep |= {path.name for path in self.lowers(CacheID(cache_id))}
+            return keep
+
+        self._layer_mounts().keep_only(with_those_below)
+
+    def _layer_mounts(self) -> LayerMounts:
+        from onggi.drivers.layer_mounts import LayerMounts
+
+        return LayerMounts(self._home, self._exec_root)
 
     # --- removing -------------------------------------------------------------------------
 
@@ -331,6 +365,8 @@ class Erofs:
         if not is_cache_id(cache_id.removesuffix("-init")):
             raise InvalidArgument(f"remove layer: {cache_id!r} is no cache-id")
         remove_tree(self.path(cache_id), must_succeed=True)
+        if (self._exec_root / "layers").is_dir():
+            self._layer_mounts().drop(cache_id)
 
     def usage(self, cache_id: CacheID) -> int:
         """Bytes of blocks of the layer's directory."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -41,6 +41,8 @@ __all__ = [
 # number and no inode number twice, as where the layers are directories of one file system; without
 # it `tar --one-file-system` and `du -x` would pass most of an image over.
 OVERLAY_OPTIONS = ("xino=on",)
+
+OpenLayers = Callable[[Sequence[Path]], list[int]]
 
 
 class CannotMount(FailedPrecondition):
@@ -114,26 +116,27 @@ def _explained(layer: Path, error: MountError) -> FailedPrecondition | DataLoss:
 
 
 @contextmanager
-def stack_mounts(layers: Sequence[Path]) -> Iterator[list[int | Path]]:
-    """What overlayfs takes for each layer's directory: a mount's descriptor, or where it lies unpacked."""
-    with ExitStack() as stack:
-        lowers: list[int | Path] = []
-        for layer in layers:
-            if (layer / DIFF).is_dir():
-                lowers.append(layer / DIFF)
-                continue
-            fd = layer_mount(layer)
-            stack.callback(os.close, fd)
-            lowers.append(fd)
-        yield lowers
+def stack_mounts(layers: Sequence[Path], open_layers: OpenLayers) -> Iterator[list[int | Path]]:
+    """What overlayfs takes for each layer's directory: a mount's descriptor, or where it lies unpacked.
+
+    ``open_layers`` gives descriptors of the layers that are not unpacked.
+    """
+    unpacked = {layer for layer in layers if (layer / DIFF).is_dir()}
+    kept = [layer for layer in layers if layer not in unpacked]
+    descriptors = open_layers(kept) if kept else []
+    try:
+        mounts = iter(descriptors)
+        yield [layer / DIFF if layer in unpacked else next(mounts) for layer in layers]
+    finally:
+        for fd in descriptors:
+            os.close(fd)
 
 
-def mount_stack(layers: Sequence[Path], target: Path) -> None:
-    """Mount the stack of layers, uppermost first, read-only on a directory."""
-    with stack_mounts(layers) as lowers:
-        if len(lowers) > 1:
-            overlay_mount(target, lowers, options=OVERLAY_OPTIONS)
-        elif isinstance(lowers[0], int):
-            move_mount(lowers[0], target)
-        else:
-            bind_mount(lowers[0], target, read_only=True)
+def mount_stack(lowers: Sequence[int | Path], target: Path) -> None:
+    """Mount what :func:`stack_mounts` gives read-only on a directory."""
+    if len(lowers) > 1:
+        overlay_mount(target, lowers, options=OVERLAY_OPTIONS)
+    elif isinstance(lowers[0], int):
+        move_mount(lowers[0], target)
+    else:
+        bind_mount(lowers[0], target, read_only=True)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from onggi.drivers import unpacked
@@ -42,7 +43,7 @@ from onggi.store.layerdb import is_cache_id
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from onggi.archive.tar import Member
     from onggi.drivers.flaw import Flaw
@@ -349,11 +350,22 @@ class Overlay2:
         """Mount the stack that ends in ``cache_id`` read-only on ``target``."""
         from onggi.linux.mount import overlay_mount
 
+        overlay_mount(target, self._stack(cache_id))
+
+    def _stack(self, cache_id: CacheID) -> list[Path]:
         stack = [self.diff_path(cache_id), *self.lowers(cache_id)]
         for path in stack:
             if not path.is_dir():
                 raise DamagedLayer(path.parent.name, "its directory is gone")
-        overlay_mount(target, stack)
+        return stack
+
+    @contextmanager
+    def opened(self, cache_id: CacheID) -> Iterator[list[Path]]:
+        """The directories of the stack that ends in a layer, uppermost first."""
+        yield self._stack(cache_id)
+
+    def release_mounts(self, used: Callable[[], Collection[CacheID]]) -> None:
+        """Nothing is held beside the mounts themselves."""
 
     # --- removing -------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ class ErofsWritable:
 
     def mount(self, cache_id: CacheID) -> int:
         """The layer on its stack, detached; the caller closes it. Raises CannotMount, DataLoss."""
-        from onggi.drivers.erofs_mount import stack_mounts
+        from onggi.drivers.erofs_mount import OVERLAY_OPTIONS
         from onggi.linux.mount import overlay_writable
         from onggi.linux.mount_calls import open_tree
 
@@ -84,5 +84,6 @@ class ErofsWritable:
         below = self._driver.lowers(cache_id)
         if not below:
             return open_tree(layer / "diff")
-        with stack_mounts(below) as lowers:
-            return overlay_writable(lowers, layer / "diff", layer / "work", options=_options())
+        options = (*_options(), *OVERLAY_OPTIONS)
+        with self._driver.opened(CacheID(below[0].name)) as lowers:
+            return overlay_writable(lowers, layer / "diff", layer / "work", options=options)

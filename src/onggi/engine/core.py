@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from onggi.content.blobs import BlobStore
     from onggi.layers.driver import StorageDriver
     from onggi.layers.writable import WritableLayers
+    from onggi.oci.digest import CacheID
     from onggi.oci.image_config import ImageConfig
     from onggi.store.containers import ContainerStore
     from onggi.store.last_use import LastUse
@@ -64,7 +65,7 @@ class Core:
         """Join the rooms. Raises DriverMismatch, InvalidArgument (driver), ReadOnlyRoot."""
         choice = choose(config.data_root, config.storage_driver)
         layout = Layout(config.data_root, choice.name)
-        driver = open_driver(layout)
+        driver = open_driver(layout, config.exec_root)
         locks = LockDirectory(layout.locks)
         images = ImageDB(layout.imagedb)
         return cls(
@@ -149,10 +150,26 @@ class Core:
                 create_engine_id(self.layout.root)
                 self.tags.create()
                 self.recover()
-                yield
+                try:
+                    yield
+                finally:
+                    self._release_mounts()
         except OSError as error:
             known = translate_os_error(error, str(self.layout.root))
             raise known or error from error
+
+    def _release_mounts(self) -> None:
+        """Let the driver go of what nobody has mounted any more; a failure waits for the next command."""
+
+        def used() -> set[CacheID]:
+            from onggi.engine.mounted_layers import mounted_layers
+
+            return mounted_layers(self)
+
+        try:
+            self.driver.release_mounts(used)
+        except (OnggiError, OSError):
+            return
 
     @contextmanager
     def _writer(self) -> Iterator[None]:

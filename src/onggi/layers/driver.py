@@ -15,7 +15,8 @@ A crash before the commit leaves a staging directory that tells what to undo.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -151,6 +152,15 @@ class StorageDriver(Protocol):
 
     def mount(self, cache_id: CacheID, target: Path) -> None:
         """Mount the stack ending in a layer read-only on an existing directory."""
+
+    def opened(self, cache_id: CacheID) -> AbstractContextManager[Sequence[int | Path]]:
+        """What overlayfs takes as lower directories for that stack, uppermost first, for one block."""
+
+    def release_mounts(self, used: Callable[[], Collection[CacheID]]) -> None:
+        """Let go of what is held for mounts of stacks that do not end in a layer of ``used``.
+
+        It is asked only if something is held.
+        """
 
     def remove(self, cache_id: CacheID) -> None:
         """Delete a layer; what is gone already is no error."""
