@@ -99,6 +99,15 @@ def test_a_sparse_member_whose_data_lie_on_no_block_is_unpacked(rig, mounted):
     assert (mounted(record) / "sp").read_bytes() == b"\0\0abc" + bytes(15)
 
 
+def test_an_archive_cut_in_its_padding_is_unpacked(rig, mounted):
+    """The kernel would read the last block whole, and fail; Docker takes such an archive."""
+    data = member(b"f", b"x" * 1000)[: 512 + 1000]
+    record = add(rig, data)
+    assert kept(rig, record) == {"diff"}
+    assert (mounted(record) / "f").read_bytes() == b"x" * 1000
+    assert b"".join(layer_tar(rig.store, record.chain_id)) == data
+
+
 @pytest.mark.parametrize(
     "data, words",
     [

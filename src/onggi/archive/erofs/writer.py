@@ -133,6 +133,8 @@ class _Writer:
         self._block = 1 << block_bits
         self._uuid = uuid
         self._data_blocks = -(-data_bytes >> block_bits) if data_bytes else 0
+        # The kernel reads whole blocks: EIO where the data file ends within one.
+        self._whole_bytes = data_bytes >> block_bits << block_bits
         self._end = METADATA_OFFSET
         self._gaps: list[tuple[int, int]] = []
         self._outside = 0  # blocks used behind the metadata
@@ -260,6 +262,8 @@ class _Writer:
         fragments = inode.fragments
         if any(length and (at % self._block or start % self._block) for start, length, at in fragments):
             raise NotRepresentable(placed.path, "its data do not lie on blocks")
+        if any(at + length > self._whole_bytes for _, length, at in fragments):
+            raise NotRepresentable(placed.path, "the archive ends within its last block")
         if len(fragments) == 1 and fragments[0][:2] == (0, inode.size):
             bits = max(0, (inode.size - 1).bit_length() - self._bits)
             if bits > CHUNK_BITS_MAX:
