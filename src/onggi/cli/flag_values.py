@@ -7,7 +7,6 @@ ValueError. Source: docker/cli ``opts``, moby ``docker/go-units``.
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 __all__ = [
@@ -58,6 +57,8 @@ def _ram(text: str) -> int:
 
 def cpus(text: str) -> int:
     """Billionths of a processor."""
+    from decimal import Decimal, InvalidOperation
+
     try:
         value = Decimal(text) * _NANO
     except InvalidOperation:

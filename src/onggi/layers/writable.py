@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from onggi.drivers.staged import StagedDirectory
 from onggi.errors import DataLoss
@@ -28,6 +27,12 @@ from onggi.store.atomic import (
 )
 from onggi.store.layerdb import CorruptLayer, is_cache_id
 from onggi.store.layout import Layout
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 __all__ = ["NoWritableLayer", "WritableDriver", "WritableLayer", "WritableLayers"]
 

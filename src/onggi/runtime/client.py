@@ -8,12 +8,15 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from onggi import errors
 from onggi.errors import Conflict, DeadlineExceeded, OnggiError
 from onggi.runtime.oci_runtime import runtime_error
 from onggi.runtime.supervisor.protocol import CONTROL, FRAME, RESULT, VERSION
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Attached", "NoSupervisor", "SupervisorClient", "running_directory"]
 

@@ -8,11 +8,14 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from onggi.errors import DeadlineExceeded, FailedPrecondition
 from onggi.runtime.oci_runtime import runtime_error
 from onggi.runtime.supervisor.protocol import VERSION
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["SupervisorFailed", "launch_supervisor"]
 

@@ -8,10 +8,13 @@ Source: moby ``daemon/oci_linux.go`` (WithMounts), ``oci/defaults.go``, ``pkg/mo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from onggi.errors import InvalidArgument
 from onggi.record import record
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "InvalidTmpfsOption",

@@ -9,9 +9,12 @@ Source: moby ``daemon/oci_linux.go`` (WithNamespaces); ``api/types/container/hos
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from onggi.errors import InvalidArgument
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["InvalidMode", "check_modes", "is_private_network", "namespaces", "shared_container"]
 

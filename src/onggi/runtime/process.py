@@ -6,7 +6,10 @@ Source: moby ``daemon/oci_linux.go`` (WithCommonOptions, WithRlimits), ``contain
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["DEFAULT_PATH", "INIT_IN_CONTAINER", "environment", "merged_environment", "rlimits", "with_init"]
 

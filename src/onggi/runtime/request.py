@@ -7,13 +7,16 @@ IpcMounts, TmpfsMounts).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from onggi.runtime.devices import DeviceNode, host_devices, mapped_devices
 from onggi.runtime.mounts import Mount, tmpfs_size_options
 from onggi.runtime.security import Security
 from onggi.runtime.spec import Defaults, SpecRequest
 from onggi.runtime.user import User
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["container_mounts", "spec_request"]
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from onggi.runtime.oci_runtime import (
     RuntimeContainerGone,
@@ -20,7 +16,12 @@ from onggi.runtime.oci_runtime import (
     runtime_error,
 )
 
-__all__ = ["DEFAULT_RUNTIME", "Runc", "find_runtime", "runtime_environment"]
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    import subprocess
+    from typing import Any
+
+__all__ = ["DEFAULT_RUNTIME", "Runc", "find_program", "find_runtime", "runtime_environment"]
 
 DEFAULT_RUNTIME = "runc"
 _TIMEOUT_S = 60.0
@@ -30,10 +31,20 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def find_runtime(name: str) -> str:
     """The program of a runtime given by name or path. Raises RuntimeMissing."""
-    path = shutil.which(name, path=_PATH)
+    path = find_program(name)
     if path is None:
         raise RuntimeMissing(name)
     return path
+
+
+def find_program(name: str) -> str | None:
+    """A program of the host by name or path, or None."""
+    places = [""] if "/" in name else _PATH.split(":")
+    for place in places:
+        path = os.path.join(place, name)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    return None
 
 
 def runtime_environment() -> dict[str, str]:
@@ -90,6 +101,9 @@ class Runc:
                 raise
 
     def exec(self, id: str, process: Mapping[str, Any], *, timeout_s: float | None = None) -> int:
+        import subprocess
+        import tempfile
+
         with tempfile.NamedTemporaryFile("w", prefix="onggi-process-", suffix=".json") as file:
             json.dump(process, file)
             file.flush()
@@ -127,6 +141,8 @@ class Runc:
 
     def _call(self, action: str, id: str, *words: str, given: str = "", inherit: bool = False) -> str:
         """Standard output. With ``inherit`` the standard streams are this process's; errors go to a file."""
+        import tempfile
+
         with tempfile.NamedTemporaryFile("r", prefix="onggi-runtime-", suffix=".log") as log:
             command = [self._program, "--log", log.name, "--log-format", "json", *self.command[1:], *words]
             done = self._run(f"{action} {id[:12]}", command, given, inherit)
@@ -141,6 +157,8 @@ class Runc:
     def _run(
         self, action: str, command: list[str], given: str, inherit: bool
     ) -> subprocess.CompletedProcess[str]:
+        import subprocess  # supervisors call the runtime by themselves: most commands never come here
+
         try:
             return subprocess.run(
                 command,

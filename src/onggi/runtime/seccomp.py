@@ -14,9 +14,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from onggi.errors import InvalidArgument
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["InvalidSeccompProfile", "fit", "parse_profile"]
 

@@ -10,7 +10,6 @@ Source: OCI runtime-spec 1.0.2; moby ``daemon/oci_linux.go`` (createSpec).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from onggi.record import field, record
 from onggi.runtime import devices as device_rules
@@ -25,6 +24,10 @@ from onggi.runtime.seccomp import fit, parse_profile
 from onggi.runtime.seccomp_profile import default_profile
 from onggi.runtime.security import UNCONFINED, Security
 from onggi.runtime.user import User
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["OCI_VERSION", "Defaults", "SpecRequest", "build_spec", "container_capabilities"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from onggi.errors import InvalidArgument
 from onggi.runtime.capabilities import normalised
@@ -16,6 +15,10 @@ from onggi.runtime.host import HostFacts
 from onggi.runtime.mounts import DEFAULT_SHM_BYTES, masked_paths, merged_tmpfs_options, readonly_paths
 from onggi.runtime.namespaces import check_modes
 from onggi.runtime.security import parse_security_options
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["InvalidOption", "adapted_host_config", "check_host_config"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from onggi.cancel import CancelToken
 from onggi.engine.containers.names import ContainerNotFound, NameTaken, check_name
@@ -23,7 +22,12 @@ from onggi.runtime.client import Attached, NoSupervisor, SupervisorClient
 from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
     from onggi.engine.containers.executions import ExecOptions, Execution
     from onggi.engine.containers.logs import LogEntry
     from onggi.engine.containers.networking import Networks
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CannotKill", "Container"]
 
-T = TypeVar("T")
 
 _STOP_TIMEOUT_S = 10
 _POLL_S = 0.05

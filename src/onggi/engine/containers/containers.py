@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from onggi.engine.containers.container import Container
 from onggi.engine.containers.names import ContainerNotFound, find_id
@@ -14,7 +13,10 @@ from onggi.errors import OnggiError
 from onggi.record import record
 from onggi.store.containers import StoredContainer
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from onggi.engine.containers.create import Created, CreateRequest
     from onggi.engine.containers.listing import ContainerRow
     from onggi.engine.containers.start import AttachRequest, Started

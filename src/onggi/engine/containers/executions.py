@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from onggi.engine.containers.names import new_id
 from onggi.errors import DeadlineExceeded, Unavailable
@@ -22,6 +21,10 @@ from onggi.runtime.spec import container_capabilities
 from onggi.runtime.supervisor.protocol import STDERR, STDOUT
 from onggi.runtime.user import read_accounts, resolve_user
 from onggi.store.containers import StoredContainer
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["ExecOptions", "Execution", "Output", "exec_process"]
 

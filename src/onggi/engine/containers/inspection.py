@@ -6,7 +6,6 @@ Source: docker-engine §10.3 (GET /containers/{id}/json); moby ``daemon/inspect.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from onggi.engine.containers.removal import is_running
 from onggi.engine.containers.sizes import container_sizes
@@ -14,6 +13,10 @@ from onggi.engine.core import Core
 from onggi.errors import OnggiError
 from onggi.oci.host_config import shown_host_config
 from onggi.store.containers import ZERO_TIME, StoredContainer
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["inspect_container", "mount_points", "status_word", "true_state"]
 

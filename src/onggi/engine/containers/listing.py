@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from onggi.engine.containers.inspection import mount_points, status_word, true_state
 from onggi.engine.core import Core
@@ -18,6 +17,10 @@ from onggi.oci.durations import human_duration
 from onggi.oci.timestamps import to_unix
 from onggi.record import field, record
 from onggi.store.containers import StoredContainer
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["ContainerRow", "list_rows", "status_text"]
 

@@ -14,12 +14,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from onggi.cancel import CancelToken
 from onggi.errors import InvalidArgument, Unsupported
 from onggi.oci.timestamps import parse_ns
 from onggi.record import record
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 __all__ = ["LogEntry", "UnreadableLog", "log_settings", "read_log"]
 

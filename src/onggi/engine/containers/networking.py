@@ -7,11 +7,16 @@ what an end gives back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
 
 from onggi.errors import Unsupported
 from onggi.record import field, record
 from onggi.runtime.namespaces import shared_container
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 __all__ = ["BareNetworks", "Connection", "Networks", "endpoint_settings"]
 

@@ -6,8 +6,6 @@ A container that is to go is marked ``Dead`` first; whoever finds it so goes on 
 from __future__ import annotations
 
 import os
-import shutil
-from typing import Any
 
 from onggi.engine.containers.networking import Networks
 from onggi.engine.containers.start import container_runtime, event_attributes, supervisor_lock
@@ -16,8 +14,13 @@ from onggi.errors import Conflict, OnggiError
 from onggi.linux.filesystem import is_mountpoint
 from onggi.oci.timestamps import format_ns
 from onggi.runtime.client import running_directory
+from onggi.store.atomic import remove_tree
 from onggi.store.containers import CorruptContainer, StoredContainer
 from onggi.store.journal import Event
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["ContainerIsRunning", "is_running", "remove_container", "settle"]
 
@@ -102,7 +105,7 @@ def _end(core: Core, networks: Networks, stored: StoredContainer) -> None:
 
 def _clear(core: Core, id: str) -> None:
     """The running directory, and mounts that were made in the host's own namespace."""
-    shutil.rmtree(running_directory(core.config.exec_root, id), ignore_errors=True)
+    remove_tree(running_directory(core.config.exec_root, id))
     try:
         layer = core.writable.get(id)
     except OnggiError:

@@ -6,16 +6,13 @@ runs (or is being started or removed).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from onggi.engine.containers.init_layer import ensure_directory
 from onggi.engine.containers.logs import log_settings
@@ -23,19 +20,23 @@ from onggi.engine.containers.network_files import hosts_file, resolv_conf
 from onggi.engine.containers.networking import Connection, Networks
 from onggi.engine.core import Core
 from onggi.errors import Conflict, OnggiError
-from onggi.oci.digest import ImageID
+from onggi.oci.digest import Digest, ImageID
 from onggi.record import record
 from onggi.runtime.client import Attached, running_directory
 from onggi.runtime.host import HostFacts
 from onggi.runtime.launch import launch_supervisor
 from onggi.runtime.namespaces import shared_container
 from onggi.runtime.request import spec_request
-from onggi.runtime.runc import Runc, find_runtime, runtime_environment
+from onggi.runtime.runc import Runc, find_program, find_runtime, runtime_environment
 from onggi.runtime.spec import Defaults, build_spec
 from onggi.runtime.user import User, read_accounts, resolve_user
-from onggi.store.atomic import make_directory
+from onggi.store.atomic import make_directory, remove_tree
 from onggi.store.containers import StoredContainer
 from onggi.store.locks import Lease
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["AttachRequest", "Started", "container_runtime", "start_container", "supervisor_lock"]
 
@@ -118,7 +119,7 @@ class _Starting:
     def note_failure(self, error: OnggiError) -> None:
         """Docker's state of a container whose start failed; the supervisor may have written more."""
         code = getattr(error, "exit_code", 128)
-        shutil.rmtree(self._bundle, ignore_errors=True)
+        remove_tree(self._bundle)
 
         def change(document: dict[str, Any]) -> None:
             if not document["State"]["Error"]:
@@ -140,7 +141,8 @@ class _Starting:
 
     def _write_bundle(self, user: User, connection: Connection) -> list[str]:
         self._write_network_files(connection)
-        shutil.rmtree(self._bundle, ignore_errors=True)
+        if self._bundle.exists():
+            remove_tree(self._bundle)
         for path in (self._core.config.exec_root, self._bundle.parent, self._bundle):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         request = spec_request(
@@ -149,7 +151,7 @@ class _Starting:
             rootfs=str(self._rootfs),
             user=user,
             joined=self._joined(connection),
-            defaults=Defaults(init_path=shutil.which(_INIT_PROGRAM) or "", compat=self._core.config.compat),
+            defaults=Defaults(init_path=find_program(_INIT_PROGRAM) or "", compat=self._core.config.compat),
             volume_path={},
         )
         spec, warnings = build_spec(request, self._host)
@@ -163,7 +165,7 @@ class _Starting:
             "hostname": f"{self._stored.config.get('Hostname') or ''}\n".encode(),
             "hosts": hosts_file(host_config, connection.addresses),
             "resolv.conf": resolv,
-            "resolv.conf.hash": f"sha256:{hashlib.sha256(resolv).hexdigest()}".encode(),
+            "resolv.conf.hash": Digest.of(resolv).encode(),
         }
         for name, data in files.items():
             self._core.containers.write_file(id, name, data)
