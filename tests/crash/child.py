@@ -61,6 +61,7 @@ _VERBS: dict[str, Callable[[onggi.Engine, str], object]] = {
     "mount": lambda engine, name: engine.mounts.mount(name),
     "unmount": lambda engine, name: engine.mounts.unmount(name),
     "gc": lambda engine, name: engine.gc(),
+    "convert": lambda engine, name: engine.convert_storage("erofs"),
     "prune": lambda engine, name: engine.system.prune(until_s=3600),
 }
 

@@ -251,6 +251,30 @@ def _without_history(problems: list[str]) -> list[str]:
     return [problem for problem in problems if not problem.startswith(history)]
 
 
+# --- from one driver to the other -------------------------------------------------------------
+
+
+def _after_conversion(campaign: Campaign, root: Path, power_cut: bool) -> list[str]:
+    """One driver's or the other's, whole; the same command ends it, and back again all is as it was."""
+    problems = empty_files(root) + failures(root, campaign.registry.url)
+    problems += _as_driver(campaign, root, "")
+    with open_engine(root, campaign.registry.url) as engine:
+        engine.convert_storage("erofs")
+    problems += _as_driver(campaign, root, "erofs") + leftovers(root)
+    problems += [f"left over: {name}" for name in ("overlay2", "image/overlay2") if (root / name).exists()]
+    with open_engine(root, campaign.registry.url) as engine:
+        engine.convert_storage("overlay2")
+    return problems + _as_driver(campaign, root, "overlay2") + _is_as_expected(campaign, root)
+
+
+def _as_driver(campaign: Campaign, root: Path, driver: str) -> list[str]:
+    with open_engine(root, campaign.registry.url) as engine:
+        found = engine.system.info()["Driver"]
+        problems = [f"driver {found}"] if driver and driver != found else []
+        engine.images.get(APP)
+        return problems + [f"verify: {finding}" for finding in engine.images.verify(all=True)]
+
+
 STORIES = {
     "pull": Story("pull", _nothing, _after_pull),
     "removal": Story("remove", _both_images, _after_removal),
@@ -261,6 +285,7 @@ STORIES = {
     "prune": Story("prune", _an_old_image, _after_prune),
     "push": Story("push", _named_for_push, _after_push),
     "sync": Story("sync", _nothing, _after_sync),
+    "conversion": Story("convert", _pulled, _after_conversion),
     "mount": Story("mount", _pulled, _after_mount),
     "unmount": Story("unmount", _mounted, _after_mount),
 }

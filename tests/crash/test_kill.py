@@ -22,7 +22,17 @@ pytestmark = pytest.mark.xdist_group("crash-kill")
 SLOW_BYTES_PER_S = 400_000
 
 # Points of each story without the soak: what a developer waits for.
-SAMPLES = {"pull": 8, "removal": 8, "repair": 8, "load": 8, "gc": 3, "prune": 3, "push": 3, "mount": 4}
+SAMPLES = {
+    "pull": 8,
+    "removal": 8,
+    "repair": 8,
+    "load": 8,
+    "gc": 3,
+    "prune": 3,
+    "push": 3,
+    "conversion": 4,
+    "mount": 4,
+}
 
 
 @pytest.mark.parametrize("name", SAMPLES)

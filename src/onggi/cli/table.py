@@ -55,6 +55,7 @@ _GROUPS = (
     Group("image", "Manage images"),
     Group("layer", "Look into layers"),
     Group("remote", "Look at a registry without pulling"),
+    Group("storage", "Manage how layers are kept"),
     Group("system", "Manage the data root"),
 )
 
@@ -432,7 +433,7 @@ def program() -> Program:
             ("Archives", ("save", "load", "import", "sync")),
             ("Look Inside", ("layers", "explain", "verify", "repair", "doctor", "events")),
             ("Keep in Order", ("gc",)),
-            ("Management Commands", ("container", "image", "layer", "remote", "system")),
+            ("Management Commands", ("container", "image", "layer", "remote", "storage", "system")),
             ("Shell", ("completion", "help")),
         ),
     )

@@ -11,7 +11,7 @@ __all__ = ["upkeep_commands"]
 
 def upkeep_commands() -> tuple[Command, ...]:
     """The rows."""
-    return (_gc(), _system_prune(), *_pins(), _tag())
+    return (_gc(), _system_prune(), *_pins(), _tag(), _convert())
 
 
 def _gc() -> Command:
@@ -61,6 +61,28 @@ def _system_prune() -> Command:
                 metavar="duration",
             ),
             Flag("volumes", "bool", "Accepted for Docker's sake; there are no volumes"),
+        ),
+    )
+
+
+def _convert() -> Command:
+    return Command(
+        "storage convert",
+        usage="--to DRIVER [OPTIONS]",
+        short="Move all images to another storage driver",
+        long=(
+            "Move all images to another storage driver. Every layer is proved by its diffID; ids, names,\n"
+            "pins and what blobs are known by stay. Until all is there the data root is the old\n"
+            "driver's: stopped, the same command goes on. No container may exist, nothing be mounted."
+        ),
+        run="convert:run",
+        arity=NONE,
+        flags=(
+            Flag("dry-run", "bool", "Only tell what would be done, and the bytes it takes"),
+            json_flag(),
+            Flag("keep", "bool", "Keep the old driver's data"),
+            Flag("quiet", "bool", "Print nothing", short="q"),
+            Flag("to", "string", "The storage driver to be", choices=("erofs", "overlay2"), metavar="DRIVER"),
         ),
     )
 

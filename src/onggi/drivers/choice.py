@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from onggi.record import record
+from onggi.store.conversion import chosen_driver
 from onggi.store.dataroot import open_layout, populated_drivers
 from onggi.store.layout import Layout
 
@@ -42,7 +43,10 @@ def choose(root: Path, wanted: str) -> Choice:
     """
     if wanted and wanted != AUTO:
         return Choice(open_layout(root, wanted, (*DRIVERS, AUTO)).driver, "as configured")
-    if populated_drivers(root):
+    populated = populated_drivers(root)
+    if len(populated) > 1 and (name := chosen_driver(root)) in populated:
+        return Choice(name, f"{root} was converted to it")
+    if populated:
         return Choice(open_layout(root, "", DRIVERS).driver, f"{root} holds images of it")
     made_for = [name for name in DRIVERS if (root / "image" / name).is_dir()]
     if len(made_for) == 1:

@@ -14,12 +14,12 @@ from time import time_ns
 from onggi.config import Config
 from onggi.drivers.choice import choose, open_driver
 from onggi.engine.containers import known_containers
-from onggi.errors import OnggiError
+from onggi.errors import Conflict, OnggiError
 from onggi.layers.store import LayerStore
 from onggi.oci.digest import ImageID
 from onggi.record import record
 from onggi.store.atomic import translate_os_error
-from onggi.store.dataroot import claim, create_engine_id
+from onggi.store.dataroot import DriverMismatch, claim, create_engine_id, populated_drivers
 from onggi.store.distribution import DistributionDB
 from onggi.store.imagedb import ImageDB
 from onggi.store.intents import RemovalIntents
@@ -30,6 +30,8 @@ from onggi.store.tags import TagStore
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from onggi.content.blobs import BlobStore
     from onggi.layers.driver import StorageDriver
     from onggi.layers.writable import WritableLayers
@@ -41,7 +43,18 @@ if TYPE_CHECKING:
     from onggi.store.pins import Pins
     from onggi.store.trash import Trash
 
-__all__ = ["Core"]
+__all__ = ["Core", "OthersWrite"]
+
+
+class OthersWrite(Conflict):
+    """A verb that must be alone is not."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(
+            f"write {root}: other commands are changing it",
+            hint="try again when they are through",
+            retryable=True,
+        )
 
 
 @record
@@ -137,16 +150,18 @@ class Core:
         return ManifestDB(self.layout.manifests)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, *, alone: bool = False) -> Iterator[None]:
         """The right to change the store; first clears what killed processes left.
 
-        Raises NeedsRoot, DataRootOwned, ReadOnlyRoot, DiskFull.
+        ``alone``: nobody else has it meanwhile. Raises NeedsRoot, DataRootOwned, ReadOnlyRoot,
+        DiskFull, DriverMismatch (converted meanwhile), OthersWrite.
         """
         self.driver.check_host()
         try:
             self.layout.create()
             self.driver.prepare()
-            with claim(self.layout.root), self._writer():
+            with claim(self.layout.root), self._writer(alone=alone):
+                self._check_driver()
                 create_engine_id(self.layout.root)
                 self.tags.create()
                 self.recover()
@@ -172,16 +187,30 @@ class Core:
             return
 
     @contextmanager
-    def _writer(self) -> Iterator[None]:
+    def _writer(self, *, alone: bool) -> Iterator[None]:
         """Be one of the writers; the first one sweeps the temporary files of those that were killed."""
         lease = self.locks.try_acquire("writers", exclusive=True)
+        if lease is None and alone:
+            raise OthersWrite(self.layout.root)
         if lease is None:
             lease = self.locks.acquire("writers", exclusive=False)
         else:
             sweep_temporary_files(self.layout)
-            lease.share()
+            if not alone:
+                lease.share()
         with lease:
             yield
+
+    def _check_driver(self) -> None:
+        """Refuse where a conversion has moved the images to another driver since this root was opened."""
+        root = self.layout.root
+        drivers = populated_drivers(root)
+        if drivers and self.driver.name not in drivers:
+            raise DriverMismatch(root, drivers[0], self.driver.name)
+        if len(drivers) > 1 and not self.config.storage_driver:
+            current = choose(root, "").name
+            if current != self.driver.name:
+                raise DriverMismatch(root, current, self.driver.name)
 
     def recover(self) -> int:
         """Finish or undo what killed processes left; returns how many things were cleared."""

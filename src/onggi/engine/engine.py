@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from onggi.cancel import CancelToken
     from onggi.drivers.workers import Workers
     from onggi.engine.auth import Auth
     from onggi.engine.containers.containers import Containers
+    from onggi.engine.conversion import ConversionReport
     from onggi.engine.events import Events
     from onggi.engine.explain import Explanation
     from onggi.engine.gc import GcReport
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from onggi.engine.mounts import Mounts
     from onggi.engine.remote import Remote
     from onggi.engine.system import System
+    from onggi.progress import ProgressSink
     from onggi.registry.client import RegistryClient
     from onggi.transfer.sync import Synced
 
@@ -129,6 +132,26 @@ class Engine:
         from onggi.engine.gc import collect
 
         return collect(self._core, explain=explain, dry_run=dry_run)
+
+    def convert_storage(
+        self,
+        to: str,
+        *,
+        keep: bool = False,
+        dry_run: bool = False,
+        progress: ProgressSink | None = None,
+        cancel: CancelToken | None = None,
+    ) -> ConversionReport:
+        """Move all images to the storage driver ``to``; open the data root anew afterwards.
+
+        ``keep``: leave the old driver's data. Raises StorageInUse, LayerChanged, DiskFull.
+        """
+        from onggi.cancel import CancelToken
+        from onggi.engine.conversion import Conversion
+        from onggi.progress import discard
+
+        conversion = Conversion(self._core, to, progress or discard, cancel or CancelToken())
+        return conversion.run(keep=keep, dry_run=dry_run)
 
     def sync_to(self, target: str, names: Sequence[str] = (), **options: Any) -> list[Synced]:
         """Copy images to another data root (a path or ``ssh://…``); see :func:`onggi.engine.sync.sync`."""

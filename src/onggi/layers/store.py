@@ -134,8 +134,16 @@ class LayerStore:
 
     def _names_for(self, chain: ChainID, children: list[CacheID]) -> tuple[CacheID, LinkID]:
         old = (read_optional(self.db.path(chain) / "cache-id") or b"").decode("ascii", "replace").strip()
-        cache_id = CacheID(old) if is_cache_id(old) else CacheID.random()
+        cache_id = CacheID(old) if is_cache_id(old) else self._below(children) or CacheID.random()
         return cache_id, self.driver.expected_link(cache_id, children)
+
+    def _below(self, children: list[CacheID]) -> CacheID | None:
+        """The directory that the layers on top of a lost one stand on, unless it is another's."""
+        for child in children:
+            below = self.driver.below(child)
+            if below is not None and is_cache_id(below) and not self._is_referenced(below):
+                return below
+        return None
 
     def commit(self, layers: Sequence[ReadyLayer]) -> list[LayerRecord]:
         """Make unpacked layers exist, base first: one flush for all of them, then the renames."""
