@@ -31,6 +31,7 @@ def engine(root: Path, mirror: str, driver: str) -> Iterator[onggi.Engine]:
     config = onggi.Config(
         data_root=root,
         storage_driver=driver,
+        exec_root=root.parent / "run",
         registry_mirrors=(mirror,),
         docker_config_dir=Path("/nonexistent"),
         certs_dirs=(),
@@ -105,6 +106,22 @@ def _names(top: bytes) -> Iterator[bytes]:
     for directory, directories, files in os.walk(top):
         for name in directories + files:
             yield os.path.relpath(os.path.join(directory, name), top)
+
+
+def test_nothing_stays_mounted(tmp_path, hub):
+    """Layers are attached as long as an image that stands on them is mounted, and not longer."""
+    attached = tmp_path / "run/layers"
+    with engine(tmp_path / "root", hub, "erofs") as opened:
+        opened.images.pull("odd")
+        opened.images.pull("many")
+        with opened.images.get("odd").mount() as first, opened.images.get("odd").mount() as second:
+            assert sorted(os.listdir(first)) == sorted(os.listdir(second))
+            with opened.images.get("many").mount():
+                pass
+            assert len(list(attached.iterdir())) == 1
+            opened.gc()
+            assert len(list(attached.iterdir())) == 1
+        assert list(attached.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", GENERATED)

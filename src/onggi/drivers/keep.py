@@ -128,7 +128,7 @@ class Scan:
             if len(seen) > limit:
                 raise LayerTooLarge(f"layer has more than {limit} members")
             position = reader.offset
-            self.tree.add(member, position)
+            self.tree.add(member, position, name)
             if member.size:
                 crc = length = 0
                 for _, piece in reader.read_data():

@@ -137,14 +137,15 @@ class ExpectedTree:
         self._times: list[tuple[bytes, int]] = []
         self._with_acl: list[Node] = []
 
-    def add(self, member: Member, position: int = 0) -> None:
+    def add(self, member: Member, position: int = 0, cleaned: bytes | None = None) -> None:
         """Apply one member, whose content begins at ``position`` of the archive.
 
-        Raises InvalidLayer where no directory could have taken it.
+        ``cleaned`` is its name as of ``clean_path``, from who has it already. Raises InvalidLayer
+        where no directory could have taken it.
         """
         if member.type == GLOBAL_HEADER:
             return
-        path = clamp_path(member.name)
+        path = cleaned if cleaned and cleaned[0] not in b"/." else clamp_path(member.name)
         parent_path, _, name = path.rpartition(b"/")
         if not name:
             self._add_root(member)

@@ -258,17 +258,17 @@ class _Writer:
 
     def _chunks(self, placed: _Placed) -> tuple[int, int]:
         """Bits of the chunk's size above a block, and how many chunks the file has."""
-        inode = placed.inode
-        fragments = inode.fragments
+        inode, fragments = placed.inode, placed.inode.fragments
+        start, length, at = fragments[0] if len(fragments) == 1 else (0, 0, 0)
+        if (start, length) == (0, inode.size) and not at % self._block and at + length <= self._whole_bytes:
+            bits = max(0, (length - 1).bit_length() - self._bits)
+            if bits > CHUNK_BITS_MAX:
+                raise NotRepresentable(placed.path, "the file is too large")
+            return bits, 1
         if any(length and (at % self._block or start % self._block) for start, length, at in fragments):
             raise NotRepresentable(placed.path, "its data do not lie on blocks")
         if any(at + length > self._whole_bytes for _, length, at in fragments):
             raise NotRepresentable(placed.path, "the archive ends within its last block")
-        if len(fragments) == 1 and fragments[0][:2] == (0, inode.size):
-            bits = max(0, (inode.size - 1).bit_length() - self._bits)
-            if bits > CHUNK_BITS_MAX:
-                raise NotRepresentable(placed.path, "the file is too large")
-            return bits, 1
         bits = self._common_bits(placed)
         chunks = -(-inode.size >> (self._bits + bits))
         if chunks > _CHUNKS_MAX:
@@ -384,8 +384,12 @@ class _Writer:
     def _fill_chunks(self, image: bytearray, placed: _Placed, at: int) -> None:
         inode = placed.inode
         bits = self._bits + placed.chunk_bits
+        fragments = inode.fragments
+        if len(fragments) == 1 and fragments[0][1] == inode.size <= 1 << bits:
+            CHUNK_INDEX.pack_into(image, at, 0, DATA_DEVICE, fragments[0][2] >> self._bits)
+            return
         blocks = [HOLE] * -(-inode.size >> bits)
-        for start, length, position in inode.fragments:
+        for start, length, position in fragments:
             for chunk in range(start >> bits, -(-(start + length) >> bits)):
                 blocks[chunk] = position + (chunk << bits) - start >> self._bits
         for number, block in enumerate(blocks):
