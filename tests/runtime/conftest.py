@@ -142,8 +142,8 @@ class Supervised:
             "stdin_once": options.get("stdin", False),
             "shared_pids": options.get("pid") == "host",
             "auto_remove": False,
-            "cleanup": [],
-            "client_removes": False,
+            "cleanup": options.get("cleanup", []),
+            "client_removes": "cleanup" in options,
             "attach": {"stdin": True, "stdout": True, "stderr": True} if attach else None,
         }
 

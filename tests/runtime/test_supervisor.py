@@ -93,6 +93,22 @@ def test_who_is_attached_from_the_start_misses_nothing(supervised) -> None:
     assert box.ended()["ExitCode"] == 0
 
 
+@pytest.mark.parametrize("stays", [True, False])
+def test_who_said_it_would_remove_does_unless_it_left(supervised, tmp_path: Path, stays: bool) -> None:
+    mark = tmp_path / "cleaned"
+    box = supervised(cleanup=["/bin/touch", str(mark)])
+    attached = box.start(*SHELL, "sleep 0.2; echo end", attach=True)
+    if stays:
+        assert b"".join(data for _, data in attached) == b"end\n"
+    attached.close()
+    box.ended()
+    if stays:
+        time.sleep(0.2)
+        assert not mark.exists()
+    else:
+        wait_until(mark.exists, "the clean-up")
+
+
 def test_much_output_arrives_whole_and_in_order(supervised) -> None:
     """More than every buffer on the way holds."""
     box = supervised()

@@ -197,8 +197,11 @@ class Supervisor:
         self._stop_when_idle()
 
     def _client_removes(self) -> bool:
-        """True when who was attached from the start is still there to do it, as it said it would."""
-        return bool(self._given["client_removes"] and self._first is not None and not self._first.closed)
+        """True when who was attached from the start heard of the end, or still can, and said it would."""
+        first = self._first
+        return bool(
+            self._given["client_removes"] and first is not None and (first.served or not first.closed)
+        )
 
     def _stop_when_idle(self) -> None:
         if self._control is None or not self._control.busy:

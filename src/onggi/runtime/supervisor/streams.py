@@ -55,6 +55,7 @@ class Client:
         self.pending = bytearray()
         self._loop = loop
         self._socket = connection
+        self.served = False  # to the end: the result frame was taken
         self._ending = False
         self._closed = False
         self._corked = corked
@@ -130,6 +131,7 @@ class Client:
             self.close()
             return
         if self._ending and not self.pending:
+            self.served = True
             self.close()
             return
         self._watch()
