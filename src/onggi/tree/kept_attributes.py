@@ -20,7 +20,8 @@ _VALUE_MAX = 65536
 _NAMESPACES = (b"user.", b"trusted.", b"security.")
 _CAPABILITY = b"security.capability"
 _CAPABILITY_SIZES = {0x02000000: 20, 0x03000000: 24}  # by revision (capability.h)
-_REVISION_MASK = 0xFF000000
+_EFFECTIVE = 1
+_NO_USER = 0xFFFFFFFF
 
 
 def kept_value(file_type: int, name: bytes, value: bytes) -> bytes | None:
@@ -64,10 +65,13 @@ def _kept_acl(file_type: int, name: bytes, value: bytes) -> bytes | None:
 
 
 def _is_capability(value: bytes) -> bool:
+    """What ``cap_convert_nscap`` takes (security/commoncap.c): a known head, and a root user that can be."""
     if len(value) < 4:
         return False
-    revision = struct.unpack_from("<I", value)[0] & _REVISION_MASK
-    return len(value) == _CAPABILITY_SIZES.get(revision)
+    revision = struct.unpack_from("<I", value)[0] & ~_EFFECTIVE
+    if len(value) != _CAPABILITY_SIZES.get(revision):
+        return False
+    return len(value) == 20 or struct.unpack_from("<I", value, 20)[0] != _NO_USER
 
 
 def _refused(number: int) -> OSError:
