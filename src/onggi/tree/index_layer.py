@@ -44,8 +44,9 @@ class IndexLayer:
     """
 
     def __init__(self, index: str | os.PathLike[str], data: str | os.PathLike[str]) -> None:
+        self._name = os.fspath(index)
         with open(index, "rb", buffering=0) as file:
-            self._index = Index(file.readall())
+            self._index = Index(file.readall(), self._name)
         self._data = data
         # Apart from any real device, and the same for nobody else: the uuid is the layer's own.
         self._device = int.from_bytes(self._index.uuid[:7], "big") << 8 | 0xFF
@@ -57,7 +58,7 @@ class IndexLayer:
         for name, node in self._index.entries(self._directory(directory)):
             if node.type == stat.S_IFDIR:
                 if node.number in seen:
-                    raise InvalidIndex("a directory has two names")
+                    raise InvalidIndex("a directory has two names", self._name)
                 seen.add(node.number)
             yield name, self._status(node)
 
@@ -134,7 +135,7 @@ class IndexLayer:
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         above = self._index.child(node, b"..")
         if above is None or above.number != parent.number:
-            raise InvalidIndex("a directory does not lead back to the one it is in")
+            raise InvalidIndex("a directory does not lead back to the one it is in", self._name)
         return node
 
     def _remember(self, path: bytes, node: IndexNode) -> None:

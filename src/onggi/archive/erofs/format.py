@@ -103,8 +103,8 @@ _CRC_SEED = 0x5045B54A
 class InvalidIndex(DataLoss):
     """The bytes are no EROFS index of ours, or a damaged one."""
 
-    def __init__(self, cause: str) -> None:
-        super().__init__(f"read EROFS index: {cause}", hint="'onggi repair' writes the layer's index anew")
+    def __init__(self, cause: str, name: str = "EROFS index") -> None:
+        super().__init__(f"read {name}: {cause}", hint="'onggi repair' writes the layer's index anew")
 
 
 class NotRepresentable(Unsupported):

@@ -89,18 +89,19 @@ class _Extent(NamedTuple):
 
 
 class Index:
-    """An index in memory; ``image`` is its bytes, or a map of its file."""
+    """An index in memory; ``image`` is its bytes, or a map of its file, ``name`` what errors call it."""
 
-    def __init__(self, image: bytes | bytearray | memoryview) -> None:
+    def __init__(self, image: bytes | bytearray | memoryview, name: str = "EROFS index") -> None:
+        self._name = name
         self._image = memoryview(image)
         if len(self._image) < SUPERBLOCK_OFFSET + SUPERBLOCK.size:
-            raise InvalidIndex("it is too short")
+            raise self._invalid("it is too short")
         fields = SUPERBLOCK.unpack_from(self._image, SUPERBLOCK_OFFSET)
         magic, crc, compat, bits = fields[:4]
         if magic != MAGIC:
-            raise InvalidIndex("there is no superblock")
+            raise self._invalid("there is no superblock")
         if bits not in (BLOCK_BITS_TAR, BLOCK_BITS_4K):
-            raise InvalidIndex(f"blocks of 2^{bits} bytes")
+            raise self._invalid(f"blocks of 2^{bits} bytes")
         self.block_bits: int = bits
         self._block = 1 << bits
         self._root = int(fields[5])
@@ -109,17 +110,20 @@ class Index:
         self._shared = int(fields[11]) << bits
         self._devices = int(fields[16])
         if len(self._image) < METADATA_OFFSET:
-            raise InvalidIndex("it is too short")
+            raise self._invalid("it is too short")
         if len(self._image) != int(fields[9]) << bits:
-            raise InvalidIndex("its size is not the one its superblock tells")
+            raise self._invalid("its size is not the one its superblock tells")
         start, end = checked_range(bits)
         if compat & COMPAT_CHECKSUM and checksum(self._image[start:end]) != crc:
-            raise InvalidIndex("the superblock's checksum is wrong")
+            raise self._invalid("the superblock's checksum is wrong")
 
     @property
     def data_blocks(self) -> int:
         """Blocks of the data file that the index was written for."""
         return int(DEVICE_SLOT.unpack_from(self._image, DEVICE_SLOT_OFFSET)[1]) if self._devices else 0
+
+    def _invalid(self, cause: str) -> InvalidIndex:
+        return InvalidIndex(cause, self._name)
 
     # --- nodes ----------------------------------------------------------------------------
 
@@ -135,7 +139,7 @@ class Index:
         head, units, mode, _, size, word, _, uid, gid, seconds, ns, links = INODE.unpack_from(self._image, at)
         layout = head >> 1 & 7
         if not head & EXTENDED or layout not in (LAYOUT_PLAIN, LAYOUT_INLINE, LAYOUT_CHUNKS):
-            raise InvalidIndex(f"inode {number} has a layout that is not ours")
+            raise self._invalid(f"inode {number} has a layout that is not ours")
         return IndexNode(
             number,
             stat.S_IFMT(mode),
@@ -160,16 +164,16 @@ class Index:
 
     def _names(self, block: bytes) -> Iterator[tuple[bytes, int]]:
         if len(block) < DIRENT.size:
-            raise InvalidIndex("a directory block is too short")
+            raise self._invalid("a directory block is too short")
         first = DIRENT.unpack_from(block)[1]
         if first % DIRENT.size or not DIRENT.size <= first <= len(block):
-            raise InvalidIndex("a directory block's names do not follow its entries")
+            raise self._invalid("a directory block's names do not follow its entries")
         heads = [DIRENT.unpack_from(block, at) for at in range(0, first, DIRENT.size)]
         ends = [offset for _, offset, _ in heads[1:]] + [len(block)]
         for (number, offset, _), end in zip(heads, ends, strict=True):
             name = block[offset:end].rstrip(b"\0") if end == len(block) else block[offset:end]
             if not first <= offset < end or not name or b"/" in name or b"\0" in name:
-                raise InvalidIndex("a directory holds a name that is none")
+                raise self._invalid("a directory holds a name that is none")
             yield name, number
 
     def child(self, node: IndexNode, name: bytes) -> IndexNode | None:
@@ -189,7 +193,7 @@ class Index:
 
     def _first_name(self, block: bytes) -> bytes:
         if len(block) < DIRENT.size:
-            raise InvalidIndex("a directory block is too short")
+            raise self._invalid("a directory block is too short")
         start = DIRENT.unpack_from(block)[1]
         if start < 2 * DIRENT.size:
             return block[start:].rstrip(b"\0")
@@ -226,7 +230,7 @@ class Index:
                     below.append((where, node))
             seen += 1
             if seen > self.inodes:
-                raise InvalidIndex("its directories go in circles")
+                raise self._invalid("its directories go in circles")
             pending += reversed(below)
 
     # --- what they hold -------------------------------------------------------------------
@@ -245,7 +249,7 @@ class Index:
         _, shared = XATTR_HEADER.unpack_from(body)
         own = XATTR_HEADER.size + 4 * shared
         if own > size:
-            raise InvalidIndex(f"inode {node.number}: its shared attributes are cut off")
+            raise self._invalid(f"inode {node.number}: its shared attributes are cut off")
         found = {}
         for offset in range(XATTR_HEADER.size, own, 4):
             start = self._shared + 4 * int.from_bytes(body[offset : offset + 4], "little")
@@ -259,12 +263,12 @@ class Index:
     def _entry(self, data: memoryview, at: int) -> tuple[bytes, bytes, int]:
         """Name, value and the end of one attribute."""
         if at + XATTR_ENTRY.size > len(data):
-            raise InvalidIndex("an attribute is cut off")
+            raise self._invalid("an attribute is cut off")
         name_size, prefix, value_size = XATTR_ENTRY.unpack_from(data, at)
         start = at + XATTR_ENTRY.size
         end = start + name_size + value_size
         if end > len(data) or not (prefix in _PREFIXES or prefix in _WHOLE_NAMES):
-            raise InvalidIndex("an attribute is damaged")
+            raise self._invalid("an attribute is damaged")
         rest = bytes(data[start : start + name_size])
         name = _WHOLE_NAMES.get(prefix) or _PREFIXES[prefix] + rest
         return name, bytes(data[start + name_size : end]), end + -end % 4
@@ -274,11 +278,11 @@ class Index:
         if not node.size:
             return []
         if node.layout != LAYOUT_CHUNKS or not node.word & CHUNK_WITH_INDEX:
-            raise InvalidIndex(f"inode {node.number}: a file without a chunk index")
+            raise self._invalid(f"inode {node.number}: a file without a chunk index")
         bits = self.block_bits + (node.word & 0x1F)
         chunks = -(-node.size >> bits)
         if chunks > _CHUNKS_MAX:
-            raise InvalidIndex(f"inode {node.number}: too many chunks")
+            raise self._invalid(f"inode {node.number}: too many chunks")
         size = XATTR_HEADER.size + 4 * (node.xattr_units - 1) if node.xattr_units else 0
         at = (node.number << NID_BITS) + INODE.size + size
         at += -at % 8
@@ -299,7 +303,7 @@ class Index:
 
     def _extent(self, node: IndexNode) -> _Extent:
         if node.size > _CONTENT_MAX or node.layout == LAYOUT_CHUNKS:
-            raise InvalidIndex(f"inode {node.number}: {node.size} bytes of a directory or link")
+            raise self._invalid(f"inode {node.number}: {node.size} bytes of a directory or link")
         at = (node.number << NID_BITS) + INODE.size
         if node.xattr_units:
             at += XATTR_HEADER.size + 4 * (node.xattr_units - 1)
@@ -310,7 +314,7 @@ class Index:
 
     def _span(self, start: int, size: int) -> slice:
         if start < 0 or start + size > len(self._image):
-            raise InvalidIndex(f"{size} bytes at {start} are not in it")
+            raise self._invalid(f"{size} bytes at {start} are not in it")
         return slice(start, start + size)
 
 
