@@ -1,0 +1,84 @@
+"""A data root of the erofs driver: killed, without power, without room."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from onggi.errors import ResourceExhausted
+from tests.crash.campaign import Campaign, sample, sweep
+from tests.crash.child import open_engine
+from tests.crash.power import Disk, disk
+from tests.crash.stories_erofs import EROFS_STORIES
+
+pytestmark = pytest.mark.xdist_group("crash-erofs")
+
+NAMES = pytest.mark.parametrize("name", EROFS_STORIES)
+JOURNAL = pytest.mark.parametrize("journal", [False, True], ids=["journal-lost", "journal-written"])
+# Bytes that are left: for a part of the first layer, for that and some of the others.
+ROOMS = (300_000, 1_500_000, 2_500_000)
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory) -> Iterator[Disk]:
+    with disk(tmp_path_factory.mktemp("power-erofs"), 96 << 20) as made:
+        made.require_power_switch()
+        yield made
+
+
+@NAMES
+def test_killed_at_some_points(crash: Campaign, name: str) -> None:
+    story = EROFS_STORIES[name]
+    problems = sample(partial(crash.kill, story), crash.calls(story), 3)
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@NAMES
+def test_killed_everywhere(crash: Campaign, name: str) -> None:
+    story = EROFS_STORIES[name]
+    problems = sweep(partial(crash.kill, story), 2 * crash.calls(story))
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.soak
+@JOURNAL
+@NAMES
+def test_power_cut_at_some_points(crash: Campaign, storage: Disk, name: str, journal: bool) -> None:
+    story = EROFS_STORIES[name]
+    problems = sample(partial(crash.cut, story, storage, journal), crash.calls(story), 3)
+    assert not problems, "\n".join(problems)
+
+
+@JOURNAL
+def test_power_cut_of_a_pull(crash: Campaign, storage: Disk, journal: bool) -> None:
+    story = EROFS_STORIES["pull"]
+    problems = sample(partial(crash.cut, story, storage, journal), crash.calls(story), 3)
+    assert not problems, "\n".join(problems)
+
+
+def test_no_room(crash: Campaign, storage: Disk) -> None:
+    """A clear error, nothing half visible; with room again the pull ends well."""
+    story = EROFS_STORIES["pull"]
+    root, filler = storage.path / "root", storage.path / "filler"
+    story.prepare(crash, root)
+    failed = 0
+    for room in ROOMS:
+        free = shutil.disk_usage(storage.path).free
+        with open(filler, "wb") as file:
+            file.write(bytes(free - room))
+        try:
+            crash.pull(root)
+        except ResourceExhausted:
+            failed += 1
+            with open_engine(root, crash.registry.url) as engine:
+                assert engine.images.list(all=True) == []
+        finally:
+            filler.unlink()
+    assert failed
+    assert story.look(crash, root, False) == []
+    shutil.rmtree(root)
