@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from onggi.cli.listing import Listing
 from onggi.cli.session import Failure, Session
 from onggi.cli.units import ago, short_id
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from onggi.engine.mounts import MountRecord
 
 __all__ = ["run", "run_unmount"]

@@ -16,12 +16,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from onggi.linux.filesystem import mounts_on
 from onggi.oci.digest import ImageID
+from onggi.record import record
 from onggi.store.atomic import read_optional, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["MOUNTED", "MOUNTING", "MountRecord", "MountRecords", "own_namespace"]
 
@@ -31,7 +35,7 @@ MOUNTING, MOUNTED = "mounting", "mounted"
 _STACKS = (b"overlay", b"erofs")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MountRecord:
     """One mounted image. ``mounted_at`` is seconds since 1970.
 
@@ -47,6 +51,14 @@ class MountRecord:
     state: str = MOUNTED
     cache_id: str = ""
     namespace: str = ""
+
+    def to_document(self) -> dict[str, object]:
+        """What its file says."""
+        return {name: getattr(self, name) for name in self.__match_args__}
+
+    def as_mounted(self) -> MountRecord:
+        """The same when the mount is made."""
+        return _from_document({**self.to_document(), "state": MOUNTED})
 
     @property
     def is_here(self) -> bool:
@@ -92,13 +104,13 @@ class MountRecords:
         """The record, or None when there is none that can be read."""
         try:
             document = json.loads(read_optional(self._file(id)) or b"")
-            return MountRecord(**{**document, "image_id": ImageID(document["image_id"])})
+            return _from_document(document)
         except (ValueError, TypeError, KeyError, OSError):
             return None
 
     def write(self, record: MountRecord) -> None:
         """Store it; durable when this returns."""
-        write_file(self._file(record.id), json.dumps(asdict(record)).encode(), 0o600)
+        write_file(self._file(record.id), json.dumps(record.to_document()).encode(), 0o600)
 
     def lost(self, id: str) -> MountRecord:
         """What stands for a record that is not there, or cannot be read."""
@@ -118,6 +130,10 @@ class MountRecords:
 
     def _file(self, id: str) -> Path:
         return self.directory / f"{id}.json"
+
+
+def _from_document(document: dict[str, Any]) -> MountRecord:
+    return MountRecord(**{**document, "image_id": ImageID(document["image_id"])})
 
 
 def own_namespace() -> str:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from onggi.engine.core import Core
 from onggi.engine.mount_records import MOUNTED, MOUNTING, MountRecord, MountRecords, own_namespace
@@ -21,6 +19,7 @@ from onggi.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
 from onggi.oci.digest import CacheID, ImageID, random_id
 from onggi.store.atomic import make_directory
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from onggi.engine.image import Image
 
@@ -120,7 +119,7 @@ class Mounts:
 
     def _mount(self, record: MountRecord) -> MountRecord:
         self._core.driver.mount(CacheID(record.cache_id), Path(record.path))
-        mounted = replace(record, state=MOUNTED)
+        mounted = record.as_mounted()
         self._records.write(mounted)
         self._core.used(record.image_id)
         return mounted
