@@ -10,12 +10,18 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.peers.namespace import enter_private_mounts
 
 pytest_plugins = ["tests.peers.fixtures", "tests.peers.tools"]
 
 _ALLOWED = Path(__file__).with_name("kernel-cannot.txt")
+
+
+# How long an example takes says how busy the machine is, not how good the code is.
+settings.register_profile("onggi", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("onggi")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from onggi.record import FrozenRecord, field, record
+from onggi.record import FrozenRecord, field, mutable_record, record, replace
 
 
 @record
@@ -94,6 +94,28 @@ def test_the_tools_of_dataclasses():
         "notes": {"a": "b"},
         "secret": "",
     }
+
+
+def test_another_with_some_changes():
+    assert replace(Point(1, 2), y=5) == Point(1, 5)
+    with pytest.raises(TypeError, match="Point has no z"):
+        replace(Point(1), z=2)
+
+
+def test_one_that_can_be_changed():
+    @mutable_record
+    class Counter:
+        count: int = 0
+        seen: list[str] = field(default_factory=list)
+
+    counter = Counter()
+    counter.count += 1
+    counter.seen.append("a")
+    assert counter == Counter(1, ["a"]) != Counter()
+    with pytest.raises(AttributeError):
+        counter.other = 1
+    with pytest.raises(TypeError):
+        hash(counter)
 
 
 def test_a_match():

@@ -25,7 +25,7 @@ else:
         return lambda function: function
 
 
-__all__ = ["FrozenRecord", "field", "record"]
+__all__ = ["FrozenRecord", "field", "mutable_record", "record", "replace"]
 
 _MISSING = object()
 _set = object.__setattr__
@@ -61,6 +61,22 @@ def field(
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def record(cls: type[T]) -> type[T]:
     """Make a class of annotated names a frozen value: init, repr, equality, hash, slots."""
+    return _made(cls, frozen=True)
+
+
+@dataclass_transform(field_specifiers=(field,))
+def mutable_record(cls: type[T]) -> type[T]:
+    """The same, of which names can be set again; it has no hash."""
+    return _made(cls, frozen=False)
+
+
+def replace(value: T, **changes: Any) -> T:
+    """A record like ``value`` but for some names."""
+    names: tuple[str, ...] = type(value).__match_args__  # type: ignore[attr-defined]
+    return type(value)(**{name: getattr(value, name) for name in names} | changes)
+
+
+def _made(cls: type[T], *, frozen: bool) -> type[T]:
     names = tuple(cls.__annotations__)
     given = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
     fields = {
@@ -73,6 +89,7 @@ def record(cls: type[T]) -> type[T]:
         if name not in given and name not in ("__dict__", "__weakref__")
     }
     body |= _methods(names, fields)
+    body |= {"__setattr__": _refuse, "__delattr__": _refuse} if frozen else {"__hash__": None}
     body |= {"__slots__": names, "__match_args__": names, "__dataclass_fields__": _StandardFields(fields)}
     made: Any = type(cls)
     return made(cls.__name__, cls.__bases__, body)  # type: ignore[no-any-return]
@@ -109,8 +126,6 @@ def _methods(names: tuple[str, ...], fields: dict[str, _Field]) -> dict[str, Any
         "__eq__": __eq__,
         "__hash__": __hash__,
         "__reduce__": __reduce__,
-        "__setattr__": _refuse,
-        "__delattr__": _refuse,
     }
 
 

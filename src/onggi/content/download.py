@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from onggi.cancel import CancelToken
@@ -30,6 +29,7 @@ from onggi.content.spans import Span
 from onggi.content.tuning import Tuning
 from onggi.content.verify import Verifier
 from onggi.oci.descriptor import Descriptor
+from onggi.record import record
 
 __all__ = ["Download", "Watchers"]
 
@@ -39,7 +39,7 @@ _REREAD_BYTES = 1024 * 1024
 _POLL_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Watchers:
     """Who is told. ``progress`` gets the frontier in bytes, ``retry`` the whole seconds left to a retry."""
 
@@ -126,7 +126,7 @@ class Download:
         return verifier.matches(), patience.answers > 1 or helpers.called
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Frontier:
     """Moves the end of the contiguous part forward, by receiving or by hashing what is there."""
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from onggi.record import mutable_record
 
 __all__ = ["Span", "give_back", "load_spans", "save_spans", "steal"]
 
 
-@dataclass(slots=True)
+@mutable_record
 class Span:
     """Bytes ``start`` to ``end`` of a blob, of which those before ``position`` are in the file.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from onggi.record import record
 
 __all__ = ["Tuning"]
 
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tuning:
     """How a download insists, checkpoints, and calls for further connections.
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from onggi.engine.core import Core
 from onggi.errors import OnggiError
 from onggi.oci.digest import ChainID
+from onggi.record import record
 from onggi.store.dataroot import DataRootOwned, claim
 from onggi.store.layerdb import CorruptLayer
 
@@ -25,7 +25,7 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 _LOW_DISK_BYTES = 2 * 1024**3
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finding:
     """One thing looked at; ``level`` is ``ok``, ``warn`` or ``fail``; ``hint`` says the way out."""
 

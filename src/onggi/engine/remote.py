@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from onggi.cancel import CancelToken
 from onggi.config import Config
@@ -13,6 +12,7 @@ from onggi.oci.image_config import ImageConfig
 from onggi.oci.manifest import Manifest, parse_manifest
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
+from onggi.record import record
 from onggi.registry.client import RegistryClient, Repository
 
 __all__ = ["Remote", "RemoteImage", "RemoteManifest"]
@@ -20,7 +20,7 @@ __all__ = ["Remote", "RemoteImage", "RemoteManifest"]
 _MAX_CONFIG_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RemoteManifest:
     """One platform of a remote image. ``size`` is the manifest's own, in bytes."""
 
@@ -37,7 +37,7 @@ class RemoteManifest:
         return sum(layer.size for layer in self.layers)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RemoteImage:
     """What a reference is at its registry: the top document and the manifests under it."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from onggi.engine.containers import KnownContainer, known_containers
 from onggi.engine.core import Core
@@ -14,6 +13,7 @@ from onggi.engine.names import ImageNotFound, find_image, is_id_of
 from onggi.errors import Conflict, DataLoss, InvalidArgument, NotFound
 from onggi.oci.digest import ChainID, ImageID
 from onggi.oci.reference import Reference
+from onggi.record import record
 from onggi.store.locks import Lease
 
 __all__ = ["ImageInUse", "PruneReport", "Removal", "Removed"]
@@ -27,7 +27,7 @@ class ImageInUse(Conflict):
         self.forceable = forceable
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Removed:
     """One effect: a name that was untagged, or an image or layer (chainID) that was deleted."""
 
@@ -35,7 +35,7 @@ class Removed:
     deleted: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PruneReport:
     """What a prune removed; ``space_reclaimed_bytes`` is Σ size of deleted layers."""
 

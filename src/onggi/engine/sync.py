@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +15,7 @@ from onggi.engine.core import Core
 from onggi.engine.names import find_image
 from onggi.errors import InvalidArgument, NotFound, OnggiError
 from onggi.progress import ProgressSink, discard
+from onggi.record import replace
 from onggi.store.dataroot import populated_drivers
 from onggi.transfer.reporter import Reporter
 from onggi.transfer.sync import LocalSource, Sink, Source, Synced

@@ -8,7 +8,6 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from onggi.engine.containers import known_containers
@@ -18,6 +17,7 @@ from onggi.engine.image import Image
 from onggi.oci.digest import ChainID
 from onggi.oci.platform import Platform
 from onggi.oci.timestamps import format_ns
+from onggi.record import record
 from onggi.store.atomic import read_optional
 from onggi.store.dataroot import engine_id
 from onggi.version import __version__
@@ -36,7 +36,7 @@ INDEX_SERVER = "https://index.docker.io/v1/"
 _API_VERSIONS = {"28": "1.50", "20.10": "1.41"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ImageUsage:
     """One image's part of the disk: ``shared_size`` + ``unique_size`` = its size, in bytes.
 
@@ -51,7 +51,7 @@ class ImageUsage:
     unique_disk: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LayersOnDisk:
     """Blocks on disk of the layers, in bytes; every layer once, hard links once.
 
@@ -69,7 +69,7 @@ class LayersOnDisk:
         return self.shared + self.exclusive + self.unused
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DiskUsage:
     """``layers_size``: every layer once. ``blobs_size``: received and not yet unpacked, in bytes.
 
@@ -88,7 +88,7 @@ class DiskUsage:
         return self.layers_size - used
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SystemInfo:
     """``docker info``: only what is true here; what does not exist yet is absent."""
 

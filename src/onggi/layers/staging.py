@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from onggi.drivers.staged import StagedDirectory
 from onggi.drivers.workers import Workers
 from onggi.errors import DataLoss, OnggiError, Unavailable
 from onggi.oci.digest import CacheID, ChainID, DiffID
+from onggi.record import record
 from onggi.store.atomic import DiskFull, ReadOnlyRoot, remove_tree, translate_os_error
 from onggi.store.layerdb import LayerRecord
 from onggi.store.locks import Lease
@@ -49,7 +49,7 @@ class WorkerDied(Unavailable):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unpacked:
     """What a worker found: the diffID of the stream and the layer's size by Docker's rule."""
 

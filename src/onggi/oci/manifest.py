@@ -14,8 +14,6 @@ Source: OCI image-spec, manifest.md, image-index.md, descriptor.md; docker-engin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from onggi.errors import DataLoss, Unsupported
 from onggi.oci import media_types
 from onggi.oci.descriptor import Descriptor
@@ -23,6 +21,7 @@ from onggi.oci.digest import Digest, InvalidDigest
 from onggi.oci.json_document import load_object, spelled, spelling
 from onggi.oci.platform import Platform
 from onggi.oci.quoting import printable, quoted
+from onggi.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class UnsupportedMediaType(Unsupported):
         self.media_type = media_type
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Manifest:
     """One platform's image: its config and its layers, base first."""
 
@@ -103,7 +102,7 @@ class Manifest:
     digest: Digest
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Index:
     """A manifest list or OCI index: one image for many platforms, in its author's order."""
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, Protocol
 
 from onggi.errors import OnggiError
+from onggi.record import record
 from onggi.registry.challenges import parse_challenges
 from onggi.registry.errors import (
     AccessDenied,
@@ -68,7 +68,7 @@ class Answer(Protocol):
         """Every line of a header."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Subject:
     """Whom an error is about: familiar reference and name, and the server to log in to.
 
@@ -82,7 +82,7 @@ class Subject:
     pushing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Said:
     """The first error of a body. ``bare``: code and usual message only."""
 

@@ -10,12 +10,12 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from onggi.cancel import CancelToken
 from onggi.oci.timestamps import parse_ns
+from onggi.record import record
 from onggi.registry.answers import token_failure
 from onggi.registry.challenges import Challenge, parse_challenges
 from onggi.registry.credentials import ANONYMOUS, Credentials
@@ -41,7 +41,7 @@ _LONGEST_LIFE_S = 366 * 24 * 3600
 _SHOWN_REALM = 200
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Token:
     value: str
     expires: float

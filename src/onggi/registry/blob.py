@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from onggi.cancel import CancelToken
 from onggi.content.errors import BlobTooLong
 from onggi.oci.digest import Digest
+from onggi.record import record
 from onggi.registry.endpoints import Endpoint
 from onggi.registry.errors import BrokenRegistry
 from onggi.registry.response import Response
@@ -22,7 +22,7 @@ __all__ = ["BlobBody", "BlobSource", "Places"]
 _CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\s*")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BlobBody:
     """An open answer: ``start`` and ``end`` (exclusive) in the blob, ``total`` the blob's size if told."""
 
@@ -45,7 +45,7 @@ Open = Callable[[Session, Headers, CancelToken], Response]
 Ask = Callable[[Callable[[Session], BlobBody], frozenset[str], CancelToken], BlobBody]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Places:
     """Where a blob may be: ``ask`` tries them in order, ``urls`` are all of them."""
 

@@ -10,7 +10,8 @@ Grammar::
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from onggi.record import record
 
 __all__ = ["Challenge", "parse_challenges"]
 
@@ -21,7 +22,7 @@ _PARAMETER = re.compile(rf'[\s,]*({_WORD})\s*=\s*("(?:[^"\\]|\\.)*"|[^,\s"]*)')
 _MOST = 8192
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Challenge:
     """One challenge: lower-case scheme and parameters, names in lower case too."""
 

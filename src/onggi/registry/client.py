@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from onggi.cancel import CancelToken
 from onggi.config import Config
 from onggi.errors import OnggiError
 from onggi.oci.reference import Reference
+from onggi.record import record
 from onggi.registry.credentials import Credentials, Keychain, domain_of, server_of
-from onggi.registry.destination import Destination
 from onggi.registry.endpoints import Endpoint, endpoints
 from onggi.registry.errors import NetworkError, TlsError
 from onggi.registry.patience import Patience
 from onggi.registry.repository import Repository, Resolved
 from onggi.registry.session import Session
 from onggi.registry.transport import Transport
-from onggi.registry.upload import Retries
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from onggi.registry.destination import Destination
+    from onggi.registry.upload import Retries
 
 __all__ = ["LoginResult", "RegistryClient", "Repository", "Resolved"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoginResult:
     """``warning`` is for the user when a password lies unencrypted in ``stored_in``."""
 
@@ -46,7 +49,7 @@ class RegistryClient:
         self._config = config
         self._keychain = keychain
         self._patience = patience or Patience()
-        self._retries = retries or Retries(config.max_download_attempts)
+        self._retries = retries
         self._transport = Transport(config)
         self._lock = threading.Lock()
         self._sessions: dict[tuple[Endpoint, str], Session] = {}
@@ -67,11 +70,14 @@ class RegistryClient:
 
     def destination(self, reference: Reference) -> Destination:
         """The same for writing: the registry itself, never a mirror (docker-engine §2.2)."""
+        from onggi.registry.destination import Destination
+        from onggi.registry.upload import Retries
+
         return Destination(
             reference,
             lambda: self._sessions_of(reference.domain, mirrors=False),
             self._patience,
-            self._retries,
+            self._retries or Retries(self._config.max_download_attempts),
         )
 
     def credentials(self, domain: str) -> Credentials:

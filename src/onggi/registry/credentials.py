@@ -22,15 +22,14 @@ import binascii
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from onggi.errors import InvalidArgument
+from onggi.record import field, record
 from onggi.registry.endpoints import HUB_DOMAIN, HUB_SERVER
 from onggi.registry.helpers import CredentialError, Helper
 
@@ -51,7 +50,7 @@ _TOKEN_USER = "<token>"  # noqa: S105
 _HUB_NAMES = (HUB_DOMAIN, "index.docker.io", "registry-1.docker.io")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Credentials:
     """What a registry may be shown; secrets stay out of ``repr``. False when there is nothing."""
 
@@ -186,7 +185,7 @@ class DockerConfig:
     def _write(self, text: str) -> None:
         """By temporary file and rename, through a symbolic link, mode 0600, keeping the owner."""
         target = os.path.realpath(self.path)
-        temporary = f"{target}.{secrets.token_hex(5)}"
+        temporary = f"{target}.{os.urandom(5).hex()}"
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with open(fd, "w", encoding="utf-8") as file:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from onggi.cancel import CancelToken
 from onggi.errors import InvalidArgument, OnggiError
 from onggi.oci.digest import Digest
 from onggi.oci.reference import Reference
+from onggi.record import record
 from onggi.registry.answers import Subject, failure
 from onggi.registry.auth import Scopes
 from onggi.registry.errors import (
@@ -34,7 +34,7 @@ _OCTETS = {"Content-Type": "application/octet-stream"}
 _LONGEST_ANSWER_S = 900.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mounted:
     """What became of a mount: the blob's ``size``, or an open upload's ``location``, or neither."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from onggi.config import Config
+from onggi.record import record
 
 __all__ = ["HUB_DOMAIN", "HUB_REGISTRY", "HUB_SERVER", "Endpoint", "endpoints", "is_insecure"]
 
@@ -21,7 +21,7 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Endpoint:
     """One base URL without a trailing slash; ``verify`` is off for insecure registries."""
 

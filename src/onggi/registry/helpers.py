@@ -14,8 +14,6 @@ A failure is a non-zero exit code with the message on **stdout**.
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 
 from onggi.errors import FailedPrecondition
 
@@ -67,6 +65,9 @@ class Helper:
 
     def _run(self, verb: str, doing: str, text: str) -> str | None:
         """Standard output; None when the helper knows nothing."""
+        import shutil
+        import subprocess  # most pulls ask no helper
+
         path = shutil.which(self.program) if self._usable else None
         what = f"error {doing} credentials - err: exec: {json.dumps(self.program)}"
         if path is None:

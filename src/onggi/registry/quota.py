@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from onggi.record import record
 from onggi.registry.answers import Answer
 
 __all__ = ["Quota", "quota_of"]
@@ -13,7 +13,7 @@ __all__ = ["Quota", "quota_of"]
 _VALUE = re.compile(r"\s*(\d{1,12})\s*(?:;\s*w\s*=\s*(\d{1,12}))?")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Quota:
     """``remaining`` of ``limit`` pulls in a window of ``window_s`` seconds (0: not told)."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 from onggi.cancel import CancelToken
@@ -16,6 +15,7 @@ from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import Digest
 from onggi.oci.manifest import MAX_MANIFEST_BYTES, Schema1
 from onggi.oci.reference import Reference
+from onggi.record import record
 from onggi.registry.answers import Subject, failure
 from onggi.registry.blob import BlobBody, BlobSource, Places
 from onggi.registry.errors import (
@@ -44,7 +44,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _MOST_PAGES = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Resolved:
     """What a reference is at its registry: the top document as it came, and who had it.
 

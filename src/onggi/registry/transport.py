@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from urllib3.response import BaseHTTPResponse
 from onggi.cancel import CancelToken
 from onggi.config import Config
 from onggi.errors import Cancelled, OnggiError
+from onggi.record import record, replace
 from onggi.registry.endpoints import Endpoint, is_insecure
 from onggi.registry.errors import BrokenRegistry, NetworkError, prefixed
 from onggi.registry.foreign import next_address
@@ -51,7 +51,7 @@ _STALE_CONNECTIONS = 3
 _PoolKey = tuple[str, str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Call:
     """One request to one address. ``where`` is how errors name it, without secrets."""
 

@@ -16,7 +16,6 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
@@ -24,6 +23,7 @@ from onggi.cancel import CancelToken
 from onggi.content.errors import Throttled
 from onggi.errors import OnggiError
 from onggi.oci.digest import Digest
+from onggi.record import record
 from onggi.registry.errors import BadCredentials, BlobRefused, NetworkError, ServerError
 from onggi.registry.foreign import next_address
 from onggi.registry.response import Response
@@ -55,7 +55,7 @@ class Content(Protocol):
         """The pieces from the beginning; leaving the context ends whoever makes them."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Uploaded:
     """A blob that the registry has taken. ``size`` is bytes."""
 
@@ -63,7 +63,7 @@ class Uploaded:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Retries:
     """Docker's numbers (§2.8): 5 attempts; the pause before each is 5 s longer than the last one."""
 
@@ -85,7 +85,7 @@ class Retries:
         return failures * self.backoff_s if failures else min(_CUT_PAUSE_S, self.backoff_s)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Part:
     """A request of an upload. ``length`` is bytes of the body if known, ``start`` its place in the blob."""
 

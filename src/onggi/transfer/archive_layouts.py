@@ -19,7 +19,6 @@ images in the random order of a Go map, here they stand in the order they were a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 
 from onggi.oci.digest import ChainID, DiffID, ImageID
@@ -28,6 +27,7 @@ from onggi.oci.image_config import ImageConfig
 from onggi.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from onggi.oci.reference import Reference
 from onggi.oci.timestamps import to_unix
+from onggi.record import record
 from onggi.transfer.v1_image import v1_images
 
 TYPE_CHECKING = False
@@ -53,7 +53,7 @@ _IMAGE_NAME = "io.containerd.image.name"
 _REF_NAME = "org.opencontainers.image.ref.name"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SavedImage:
     """One image to save, with the names that go along; ``parent`` is the one it was built on."""
 
@@ -67,7 +67,7 @@ class SavedImage:
         return max(0, int(to_unix(self.config.created) or 0))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Blob:
     """A layer as it stands in an OCI layout: ``digest`` is of the bytes as they are stored."""
 
@@ -76,7 +76,7 @@ class Blob:
     content: Content
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """One member: a directory (``name`` ends in a slash), a symbolic link, or a file."""
 

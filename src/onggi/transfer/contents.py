@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from onggi.archive.compress import compressed
@@ -16,6 +15,7 @@ from onggi.errors import DataLoss
 from onggi.layers.store import LayerStore
 from onggi.layers.tar_stream import layer_tar
 from onggi.oci.digest import ChainID, Digest
+from onggi.record import record
 from onggi.transfer.ahead import Ahead
 
 __all__ = ["KeptBlob", "KeptBlobDamaged", "LayerBlob", "SmallBlob"]
@@ -30,7 +30,7 @@ class KeptBlobDamaged(DataLoss):
         super().__init__(f"read {path}: other bytes than its name says", hint=f"remove it: rm {path}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LayerBlob:
     """A layer's tar, put together and compressed anew each time it is opened.
 
@@ -69,7 +69,7 @@ class LayerBlob:
             self.on_read(position)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeptBlob:
     """A whole blob in a file; proved while it is read, before its last piece is given."""
 
@@ -106,7 +106,7 @@ class KeptBlob:
         yield last
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SmallBlob:
     """A blob in memory: an image config."""
 

@@ -17,7 +17,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from onggi.oci.descriptor import Descriptor
 from onggi.oci.digest import ChainID, DiffID, Digest
 from onggi.oci.image_config import ImageConfig
 from onggi.progress import LayerStatus
+from onggi.record import field, mutable_record
 from onggi.store.locks import Lease
 from onggi.transfer.reporter import Reporter
 
@@ -54,7 +54,7 @@ class Need(Enum):
     HASH = "hash"  # the layer is here, but not known to come from this blob: prove it
 
 
-@dataclass(slots=True)
+@mutable_record
 class Wanted:
     """One layer of the image; ``depth`` counts from 1 at the base."""
 
@@ -87,7 +87,7 @@ def wanted_layers(config: ImageConfig, descriptors: Sequence[Descriptor]) -> lis
     return [Wanted(*row, depth) for depth, row in enumerate(rows, start=1)]
 
 
-@dataclass(slots=True)
+@mutable_record
 class Download:
     """One blob on its way, and the unpackers that follow its file.
 

@@ -5,13 +5,13 @@ Only manifests and the image config travel; the store is read, never written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from onggi.cancel import CancelToken
 from onggi.oci.digest import ChainID, Digest, ImageID
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
+from onggi.record import record
 from onggi.transfer.held_layers import find_held
 from onggi.transfer.pull import Puller, PullOptions
 
@@ -29,7 +29,7 @@ class LayerState(Enum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PlannedLayer:
     """One layer: compressed ``size_bytes``, of which ``have_bytes`` need not be fetched."""
 
@@ -41,7 +41,7 @@ class PlannedLayer:
     have_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PullPlan:
     """A pull before it happens. ``disk_needed_bytes`` is an estimate: unpacked sizes are not announced."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from onggi.cancel import CancelToken
 from onggi.oci.descriptor import Descriptor
 from onggi.oci.manifest import Index, Manifest, parse_manifest
 from onggi.oci.platform import NoMatchingPlatform, Platform, choose, select
+from onggi.record import field, mutable_record
 from onggi.transfer.layers import ConfigMismatch
 
 __all__ = ["NESTED_INDEXES", "ManifestSource", "PlatformSearch"]
@@ -26,7 +26,7 @@ class ManifestSource(Protocol):
         """The document's verified bytes and its media type."""
 
 
-@dataclass(slots=True)
+@mutable_record
 class PlatformSearch:
     """The way from an index to the manifest of a platform (docker-engine §2.6).
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from onggi.cancel import CancelToken
@@ -26,6 +25,7 @@ from onggi.oci.manifest import Index, Manifest, parse_manifest
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
 from onggi.progress import LayerStatus, ProgressSink
+from onggi.record import record
 from onggi.registry.client import RegistryClient, Repository
 from onggi.store.distribution import BlobSource, DistributionDB
 from onggi.store.imagedb import ImageDB
@@ -62,7 +62,7 @@ class ForeignOperatingSystem(Unsupported):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PullOptions:
     """What one pull may differ in from the configuration.
 
@@ -76,7 +76,7 @@ class PullOptions:
     keep_blobs: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Selected:
     """What a reference means for a platform. ``digest`` is that of the top document (index or manifest).
 
@@ -89,7 +89,7 @@ class Selected:
     indexes: tuple[Index, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pulled:
     """The end of a pull. ``newer`` is False when the reference meant this image already."""
 
@@ -99,7 +99,7 @@ class Pulled:
     newer: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Puller:
     """Everything a pull needs; stateless, so any number of pulls may run at once."""
 
@@ -331,7 +331,7 @@ def _announced(reference: Reference) -> str:
     return reference.tag or "latest"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Fetcher:
     """Brings one blob, telling the reporter and the blob's followers how far it is."""
 

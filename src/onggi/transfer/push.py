@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from onggi.archive.compression import Compression
 from onggi.cancel import CancelToken
@@ -30,6 +29,7 @@ from onggi.oci.image_config import ImageConfig
 from onggi.oci.manifest import Index, Manifest, parse_manifest
 from onggi.oci.reference import Reference
 from onggi.progress import ProgressSink
+from onggi.record import record, replace
 from onggi.registry.client import RegistryClient
 from onggi.registry.destination import Destination
 from onggi.store.imagedb import ImageDB
@@ -65,7 +65,7 @@ class DigestPush(InvalidArgument):
         super().__init__("cannot push a digest reference", hint="name the image by a tag")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pushed:
     """One tag at its registry. ``digest`` and ``size_bytes`` are those of the manifest, or of the index.
 
@@ -80,7 +80,7 @@ class Pushed:
     members: tuple[Pushed, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pusher:
     """Everything a push needs; stateless, so any number of pushes may run at once."""
 
@@ -143,7 +143,7 @@ class Pusher:
         return HeldPlatforms(self.images, self.tags, self.manifests)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Job:
     """One push on its way to one repository."""
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from onggi.errors import InvalidArgument
 from onggi.oci import media_types
@@ -26,6 +25,7 @@ from onggi.oci.image_config import ImageConfig
 from onggi.oci.manifest import Index, Manifest, parse_manifest
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
+from onggi.record import record
 from onggi.store.imagedb import ImageDB
 from onggi.store.manifests import ManifestDB
 from onggi.store.tags import TagStore
@@ -44,7 +44,7 @@ class OtherPlatform(InvalidArgument):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Member:
     """One platform of a name; ``manifest`` is the one that the index lists, where there is an index."""
 
@@ -53,7 +53,7 @@ class Member:
     manifest: Manifest | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Way:
     """A kept index: ``indexes`` within it, itself last; ``leaves`` below it, with the platforms they have."""
 
@@ -75,7 +75,7 @@ def platform_of(config: ImageConfig) -> Platform:
 # --- which images -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HeldPlatforms:
     """Finds the images of a name; reads, and changes nothing."""
 

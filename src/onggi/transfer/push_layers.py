@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from onggi.archive.compression import Compression
 from onggi.cancel import CancelToken
@@ -19,6 +18,7 @@ from onggi.oci.manifest import Manifest
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
 from onggi.progress import LayerStatus
+from onggi.record import record, replace
 from onggi.registry.destination import Destination
 from onggi.registry.upload import Content, Uploaded
 from onggi.store.distribution import BlobSource, DistributionDB
@@ -35,7 +35,7 @@ _EFFORTS = ((100 * 1000, 1, 1), (10 * 1000 * 1000, 3, 1))
 _MOST_EFFORT = (4, 3)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PushOptions:
     """What one push may differ in.
 
@@ -56,7 +56,7 @@ class PushOptions:
         return self.all_platforms or len(self.platforms) > 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stores:
     """Where layers, and what is known of them, lie."""
 
@@ -81,7 +81,7 @@ def compression_of(media_type: str) -> Compression:
     return Compression.NONE if media_type.endswith(".tar") else Compression.GZIP
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Layer:
     """One layer; ``known`` is what the kept manifest lists at its place."""
 
@@ -96,7 +96,7 @@ class _Layer:
         return self.diff_id.short
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LayerPush:
     """The layers of one tag on their way; each distinct one is sent once.
 

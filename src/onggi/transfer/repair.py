@@ -9,7 +9,6 @@ the blobs that the layer is known to have come from are asked for by their diges
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from onggi.cancel import CancelToken
@@ -19,6 +18,7 @@ from onggi.oci.digest import DiffID, Digest, ImageID
 from onggi.oci.image_config import ImageConfig
 from onggi.oci.manifest import Index, Manifest, parse_manifest
 from onggi.oci.reference import Reference
+from onggi.record import record
 from onggi.registry.client import Repository
 from onggi.store.distribution import BlobSource
 from onggi.transfer.layers import Wanted
@@ -44,7 +44,7 @@ class NowhereToFetch(NotFound):
         self.cause = cause
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Origin:
     """A blob and the repository to ask for it."""
 

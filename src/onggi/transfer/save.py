@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -26,6 +25,7 @@ from onggi.errors import InvalidArgument, Unsupported
 from onggi.layers.store import LayerStore
 from onggi.layers.tar_stream import layer_tar, layer_tar_size
 from onggi.oci.digest import ChainID, DiffID
+from onggi.record import field, mutable_record, record
 from onggi.transfer.ahead import Ahead
 from onggi.transfer.archive_files import nameless_file, write_whole
 from onggi.transfer.archive_layouts import (
@@ -66,7 +66,7 @@ class Output(Protocol):
         """Take all of ``data``."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SaveOptions:
     """``format`` is ``docker`` or ``oci``; ``compression`` (``gzip``, ``zstd``) is for OCI only."""
 
@@ -87,7 +87,7 @@ class SaveOptions:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _LayerTar:
     """An uncompressed layer; satisfies the layouts' Content."""
 
@@ -119,7 +119,7 @@ class _Packed:
             yield piece
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Blobs:
     """Every layer once, as it stands in the archive; owns the files that compressed ones wait in."""
 

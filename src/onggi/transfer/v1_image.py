@@ -7,13 +7,13 @@ An id is the sha256 of the image's JSON, keys sorted, with ``layer_id`` (the cha
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 from onggi.oci.container_config import complete_config
 from onggi.oci.digest import ChainID
 from onggi.oci.go_json import dump
 from onggi.oci.image_config import ImageConfig
 from onggi.oci.timestamps import ZERO_TIME, normalise
+from onggi.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ __all__ = ["V1Image", "v1_fields", "v1_images"]
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class V1Image:
     """``id`` is 64 hexadecimal digits; ``json`` is the file of that name."""
 

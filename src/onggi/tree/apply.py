@@ -29,7 +29,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onggi.archive.tar import (
@@ -43,6 +42,7 @@ from onggi.archive.tar import (
     SYMLINK,
 )
 from onggi.archive.tar_format import clamp_path, clean_path
+from onggi.record import record
 from onggi.tree.create import create_directory, create_file, create_node, create_symlink, refusal
 from onggi.tree.directories import Directories, Directory
 from onggi.tree.errors import InvalidLayer, LayerTooLarge, errno_text, failure, printable
@@ -71,7 +71,7 @@ WARNINGS_KEPT = 100
 """Warnings handed back; the others are counted only."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ApplyLimits:
     """Bounds against hostile layers.
 
@@ -86,7 +86,7 @@ class ApplyLimits:
     directories: int = 128
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Applied:
     """What became of a layer.
 

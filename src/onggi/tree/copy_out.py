@@ -12,10 +12,10 @@ import io
 import os
 import stat
 import tarfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onggi.errors import Conflict, FailedPrecondition
+from onggi.record import mutable_record
 from onggi.tree.errors import printable
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class DeviceRefused(FailedPrecondition):
         )
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Open:
     """A directory being filled; its own metadata comes last."""
 

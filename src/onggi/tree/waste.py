@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import heapq
 import stat
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from onggi.record import field, mutable_record
 from onggi.tree.whiteout import is_whiteout
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _NOBODY = 1 << 30
 """Stands for the layer that hides something that nobody hides."""
 
 
-@dataclass(slots=True)
+@mutable_record
 class LayerShare:
     """One layer's part: files and bytes. ``removed`` and ``hidden`` are of layers below it.
 
@@ -60,7 +60,7 @@ class WastedPath(NamedTuple):
     layers: int
 
 
-@dataclass(slots=True)
+@mutable_record
 class Waste:
     """The whole image. ``layers`` begin with the base; ``paths`` with the most wasteful."""
 
@@ -80,7 +80,7 @@ class _Directory(NamedTuple):
     opaque: frozenset[int]
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Links:
     """One inode with several names in a layer: wasted when its last name is hidden."""
 
