@@ -35,7 +35,7 @@ pytest: setup  ## The tests; PYTEST_ARGS="-k pull -x" narrows them
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not soak" $(PYTEST_ARGS)
 
 soak: setup  ## Long campaigns: kills, cut connections, full disks
-	$(BIN)/pytest -m soak $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadgroup -m soak $(PYTEST_ARGS)
 
 bench: setup  ## Measure against the peers that are installed
 	$(BIN)/python -m bench
