@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 
@@ -13,7 +14,7 @@ from onggi.archive.tar import (
     SYMLINK,
     Member,
 )
-from onggi.tree.create import attempt, create_directory, create_file, create_node, create_symlink
+from onggi.tree.create import create_directory, create_file, create_node, create_symlink, refusal
 
 CREATE = {
     REGULAR: create_file,
@@ -59,10 +60,15 @@ def test_nothing_is_followed_or_replaced(tmp_path, parent, kind, existing):
     assert (tmp_path / "target").read_text() == "x"
 
 
+def refused(member, path):
+    return str(refusal(OSError(errno.ENOENT, ""), member, path))
+
+
 def test_words():
     member = Member(b"x", LINK, linkname=b"../a/./b")
-    assert attempt(member, b"d/x") == "link /a/b /d/x"
+    assert refused(member, b"d/x") == "link /a/b /d/x: no such file or directory"
     member.type, member.linkname = SYMLINK, b"../\xff"
-    assert attempt(member, b"d/x") == "symlink ../\\xff /d/x"
-    words = {kind: attempt(Member(b"x", kind), b"x") for kind in (REGULAR, DIRECTORY, FIFO, DEVICE_BLOCK)}
-    assert words == {REGULAR: "open /x", DIRECTORY: "mkdir /x", FIFO: "mknod /x", DEVICE_BLOCK: "mknod /x"}
+    assert refused(member, b"d/x") == "symlink ../\\xff /d/x: no such file or directory"
+    verbs = {REGULAR: "open", DIRECTORY: "mkdir", FIFO: "mknod", DEVICE_BLOCK: "mknod"}
+    for kind, verb in verbs.items():
+        assert refused(Member(b"x", kind), b"x") == f"{verb} /x: no such file or directory"
