@@ -7,22 +7,21 @@ are those of one text file in the page cache, read by programs that ask in piece
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench import images, report
-from bench.machine import enter_private_mounts, file_system, run, timed
-from bench.pull import add_options, add_sizes, chosen_sizes, prepare, registry
-from bench.systems import Onggi, install_onggi
+from bench.machine import file_system, run, timed
+from bench.pull import registry
+from bench.stage import stage
+from bench.systems import Onggi
 
 __all__ = ["main"]
 
-_CHECKOUT = Path(__file__).resolve().parents[1]
 _LINES = "bench/lines"
+_LINE_BYTES = 50_000_000
 _PYTHON_LINES = "for line in open('lines'): pass"
 
 
@@ -73,28 +72,19 @@ def _table(found: dict[str, tuple[list[float], list[float]]], names: tuple[str, 
 
 def main(words: Sequence[str]) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench read", description=__doc__)
-    add_options(parser)
-    add_sizes(parser)
-    parser.add_argument("--line-bytes", type=int, default=50_000_000)
-    options = parser.parse_args(words)
-    enter_private_mounts()
-    with tempfile.TemporaryDirectory(prefix="onggi-bench-", dir=options.work) as directory:
-        work = Path(directory)
-        onggi = options.onggi or install_onggi(_CHECKOUT, work)
-        engines = [Onggi(onggi), Onggi(onggi, "erofs"), Onggi(onggi, "erofs", "erofs.block-size=4096")]
-        names = prepare(work, chosen_sizes(options), options.image)
-        images.write_lines(images.Storage(work / "storage"), _LINES, options.line_bytes)
-        print(f"Medians of {options.runs} (least–most); ratios are to overlay2.\n\n{report.machine()}")
-        with registry(work) as host:
+    with stage("read", __doc__, words) as here:
+        images.write_lines(images.Storage(here.work / "storage"), _LINES, _LINE_BYTES)
+        engines = [here.onggi, Onggi(here.program, "erofs")]
+        print("Ratios are to overlay2.\n")
+        with registry(here.work) as host:
             for name, measure, columns in (
-                *((name, _all_files, ("cold", "warm")) for name in names),
+                *((name, _all_files, ("cold", "warm")) for name in here.images),
                 (_LINES, _line_by_line, ("sed", "Python")),
             ):
                 found = {}
                 for engine in engines:
-                    with file_system(work) as disk:
+                    with file_system(here.work) as disk:
                         engine.start(disk)
                         engine.pull(f"{host}/{name}")
-                        found[engine.name] = measure(engine, f"{host}/{name}", options.runs)
+                        found[engine.name] = measure(engine, f"{host}/{name}", here.runs)
                 print(f"### read {name}\n\n{_table(found, columns)}", flush=True)

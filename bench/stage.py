@@ -46,16 +46,22 @@ class Stage:
 
     work: Path
     runs: int
-    onggi: Onggi
+    program: Path
     images: list[str]
 
-    def engines(self) -> list[Engine]:
-        """Onggi, and dockerd where it is installed."""
+    @property
+    def onggi(self) -> Onggi:
+        """With the driver it has by itself."""
+        return Onggi(self.program)
+
+    def engines(self, *drivers: str) -> list[Engine]:
+        """Onggi, with more drivers of it, and dockerd where it is installed."""
+        ours = [self.onggi, *(Onggi(self.program, driver) for driver in drivers)]
         if find("dockerd") is None:
             print("dockerd is not installed: not measured\n")
-            return [self.onggi]
+            return [*ours]
         print("Ratios are to dockerd.\n")
-        return [self.onggi, Dockerd(self.work)]
+        return [*ours, Dockerd(self.work)]
 
 
 @contextmanager
@@ -68,10 +74,10 @@ def stage(verb: str, about: str | None, words: Sequence[str]) -> Iterator[Stage]
     enter_private_mounts()
     with tempfile.TemporaryDirectory(prefix="onggi-bench-", dir=options.work) as directory:
         work = Path(directory)
-        onggi = Onggi(options.onggi or install_onggi(_CHECKOUT, work))
+        program = options.onggi or install_onggi(_CHECKOUT, work)
         names = prepare(work, chosen_sizes(options), options.image)
         print(f"Medians of {options.runs} (least–most).\n\n{report.machine()}")
-        yield Stage(work, options.runs, onggi, names)
+        yield Stage(work, options.runs, program, names)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Sequence
+from itertools import product
 
 from bench import report
 from bench.machine import timed
@@ -60,9 +61,10 @@ def measure(engine: Onggi, reference: str, runs: int) -> list[list[str]]:
 def main(words: Sequence[str]) -> None:
     """Measure and print."""
     with stage("verify", __doc__, words) as here, registry(here.work) as host:
-        engine = here.onggi
-        for name in here.images:
+        engines = [here.onggi, Onggi(here.program, "erofs")]
+        for name, engine in product(here.images, engines):
             reference = f"{host}/{name}"
             with holding([engine], reference, here.work):
                 rows = measure(engine, reference, here.runs)
-            print(f"### verify {name}\n\n{report.table(['', 'MB/s', 'verify is'], rows)}", flush=True)
+            table = report.table(["", "MB/s", "verify is"], rows)
+            print(f"### verify {name}, {engine.name}\n\n{table}", flush=True)
