@@ -59,6 +59,14 @@ def test_manifests_and_indexes_of_an_image(kept: ManifestDB) -> None:
     assert (kept.of(IMAGE), kept.image_ids()) == ([], [])
 
 
+def test_what_is_forgotten_while_it_is_looked_at(kept: ManifestDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.add(IMAGE, manifest())
+    entries = kept._entries(IMAGE)
+    kept.remove(IMAGE)
+    monkeypatch.setattr(kept, "_entries", lambda image_id: entries)
+    assert kept.of(IMAGE) == []
+
+
 def test_what_is_added_again_is_the_newest(kept: ManifestDB, tmp_path: Path) -> None:
     notes = [manifest(note=note) for note in "abc"]
     for when, document in enumerate((*notes, notes[0])):

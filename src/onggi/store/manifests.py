@@ -76,11 +76,17 @@ class ManifestDB:
         remove_tree(self._directory / image_id.hex)
 
     def _documents(self, image_id: ImageID) -> Iterator[Manifest | Index]:
-        found = [(entry.stat().st_mtime_ns, Path(entry.path)) for entry in self._entries(image_id)]
-        for _, path in sorted(found, reverse=True):
+        for _, path in sorted(self._with_times(image_id), reverse=True):
             document = _read(path)
             if document is not None:
                 yield document
+
+    def _with_times(self, image_id: ImageID) -> Iterator[tuple[int, Path]]:
+        for entry in self._entries(image_id):
+            try:
+                yield entry.stat().st_mtime_ns, Path(entry.path)
+            except FileNotFoundError:
+                continue  # forgotten meanwhile
 
     def _entries(self, image_id: ImageID) -> list[os.DirEntry[str]]:
         try:
