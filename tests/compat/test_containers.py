@@ -27,7 +27,7 @@ IMAGE = {
     "Env": ["A=image", "B=image"],
     "Labels": {"a": "image", "b": "image"},
     "User": "user",
-    "WorkingDir": "/work/dir/../here",
+    "WorkingDir": "/srv/dir/../here",
     "StopSignal": "SIGUSR1",
     "ExposedPorts": {"80/tcp": {}},
 }

@@ -13,14 +13,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onggi.cli.session import Failure
 from onggi.errors import Conflict, OnggiError
+from onggi.record import record
 from onggi.runtime.client import Attached
 from onggi.runtime.supervisor.protocol import STDERR
 
-__all__ = ["Detached", "Join", "check_terminal", "join", "parse_keys", "terminal_size"]
+if TYPE_CHECKING:
+    from onggi.engine.containers.container import Container
+
+__all__ = ["Detached", "Join", "check_terminal", "join", "join_container", "parse_keys", "terminal_size"]
 
 _READ_BYTES = 32 * 1024
 _DEFAULT_KEYS = "ctrl-p,ctrl-q"
@@ -35,25 +39,16 @@ class Detached(Exception):
     """The user let go by keys; the process goes on."""
 
 
+@record
 class Join:
     """How to be joined. ``resize`` gets height and width, ``send_signal`` a number; None: no such thing."""
 
-    def __init__(
-        self,
-        attached: Attached,
-        *,
-        stdin: bool,
-        tty: bool,
-        keys: bytes,
-        resize: Callable[[int, int], object],
-        send_signal: Callable[[int], object] | None,
-    ) -> None:
-        self.attached = attached
-        self.stdin = stdin
-        self.tty = tty
-        self.keys = keys
-        self.resize = resize
-        self.send_signal = send_signal
+    attached: Attached
+    stdin: bool
+    tty: bool
+    keys: bytes
+    resize: Callable[[int, int], object]
+    send_signal: Callable[[int], object] | None
 
 
 def check_terminal(*, stdin: bool, tty: bool) -> None:
@@ -100,6 +95,21 @@ def join(wanted: Join) -> dict[str, Any] | None:
     if detached.is_set():
         raise Detached
     return wanted.attached.result
+
+
+def join_container(
+    container: Container, attached: Attached, *, stdin: bool, tty: bool, keys: bytes, proxy: bool = True
+) -> int | None:
+    """Until the container has ended: its status; None when the user let go by keys.
+
+    ``proxy``: signals are passed on, where there is no terminal that does it.
+    """
+    send_signal = container.send_signal if proxy and not tty else None
+    try:
+        result = join(Join(attached, stdin, tty, keys, container.resize, send_signal))
+    except Detached:
+        return None
+    return container.wait() if result is None else int(result["exit"])
 
 
 def _write_output(wanted: Join) -> None:

@@ -60,7 +60,7 @@ def _started(session: Session, container: Container) -> None:
 
 
 def _start_attached(session: Session) -> int:
-    from onggi.cli.attached import Detached, Join, check_terminal, join, parse_keys
+    from onggi.cli.attached import check_terminal, join_container, parse_keys
     from onggi.cli.session import Failure
     from onggi.engine.containers.start import AttachRequest
 
@@ -76,20 +76,9 @@ def _start_attached(session: Session) -> int:
     started = container.start(AttachRequest(stdin, removes=removes))
     assert started.attached is not None
     with started.attached as attached:
-        try:
-            result = join(
-                Join(
-                    attached,
-                    stdin=stdin,
-                    tty=tty,
-                    keys=keys,
-                    resize=container.resize,
-                    send_signal=None if tty else container.send_signal,
-                )
-            )
-        except Detached:
-            return 0
-    status = container.wait() if result is None else int(result["exit"])
+        status = join_container(container, attached, stdin=stdin, tty=tty, keys=keys)
+    if status is None:
+        return 0
     if removes:
         container.remove(force=True)
     return status
@@ -97,7 +86,7 @@ def _start_attached(session: Session) -> int:
 
 def attach(session: Session) -> int:
     """Join the streams of a running container; the status is that of its program."""
-    from onggi.cli.attached import Detached, Join, check_terminal, join, parse_keys
+    from onggi.cli.attached import check_terminal, join_container, parse_keys
 
     container = session.engine.containers.get(session.arguments[0])
     config = container.stored.config
@@ -105,22 +94,10 @@ def attach(session: Session) -> int:
     stdin = bool(config.get("OpenStdin")) and not session.flag("no-stdin")
     check_terminal(stdin=stdin, tty=tty)
     keys = parse_keys(session.flag("detach-keys"))
-    proxy = session.flag("sig-proxy") and not tty
+    proxy = session.flag("sig-proxy")
     with container.attach(stdin=stdin) as attached:
-        try:
-            result = join(
-                Join(
-                    attached,
-                    stdin=stdin,
-                    tty=tty,
-                    keys=keys,
-                    resize=container.resize,
-                    send_signal=container.send_signal if proxy else None,
-                )
-            )
-        except Detached:
-            return 0
-    return container.wait() if result is None else int(result["exit"])
+        status = join_container(container, attached, stdin=stdin, tty=tty, keys=keys, proxy=proxy)
+    return status or 0
 
 
 def stop(session: Session) -> int:

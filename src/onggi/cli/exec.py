@@ -61,16 +61,7 @@ def _joined(session: Session, container: Container, options: ExecOptions) -> int
     keys = parse_keys(session.flag("detach-keys"))
     with container.execute(options) as execution:
         try:
-            join(
-                Join(
-                    execution.attached,
-                    stdin=options.stdin,
-                    tty=options.tty,
-                    keys=keys,
-                    resize=execution.resize,
-                    send_signal=None,
-                )
-            )
+            join(Join(execution.attached, options.stdin, options.tty, keys, execution.resize, None))
         except Detached:
             return 0
         return execution.wait()

@@ -53,7 +53,7 @@ def _run(session: Session) -> int:
 
 
 def _run_attached(session: Session, container: Container, request: CreateRequest) -> int:
-    from onggi.cli.attached import Detached, Join, join, parse_keys
+    from onggi.cli.attached import join_container, parse_keys
     from onggi.engine.containers.start import AttachRequest
 
     config = request.config
@@ -65,22 +65,11 @@ def _run_attached(session: Session, container: Container, request: CreateRequest
     started = session.engine.containers.start_created(container.id, wanted)
     _warn(session, started.warnings)
     assert started.attached is not None
-    proxy = session.flag("sig-proxy") and not config["Tty"]
+    tty, proxy = bool(config["Tty"]), session.flag("sig-proxy")
     with started.attached as attached:
-        try:
-            result = join(
-                Join(
-                    attached,
-                    stdin=wanted.stdin,
-                    tty=bool(config["Tty"]),
-                    keys=keys,
-                    resize=container.resize,
-                    send_signal=container.send_signal if proxy else None,
-                )
-            )
-        except Detached:
-            return 0
-    status = container.wait() if result is None else int(result["exit"])
+        status = join_container(container, attached, stdin=wanted.stdin, tty=tty, keys=keys, proxy=proxy)
+    if status is None:
+        return 0
     if removes:
         _remove(container)
     return status

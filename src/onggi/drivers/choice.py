@@ -13,7 +13,6 @@ import os
 from pathlib import Path
 
 from onggi.record import record
-from onggi.store.conversion import chosen_driver
 from onggi.store.dataroot import open_layout, populated_drivers
 from onggi.store.layout import Layout
 
@@ -44,8 +43,11 @@ def choose(root: Path, wanted: str) -> Choice:
     if wanted and wanted != AUTO:
         return Choice(open_layout(root, wanted, (*DRIVERS, AUTO)).driver, "as configured")
     populated = populated_drivers(root)
-    if len(populated) > 1 and (name := chosen_driver(root)) in populated:
-        return Choice(name, f"{root} was converted to it")
+    if len(populated) > 1:
+        from onggi.store.conversion import chosen_driver
+
+        if (name := chosen_driver(root)) in populated:
+            return Choice(name, f"{root} was converted to it")
     if populated:
         return Choice(open_layout(root, "", DRIVERS).driver, f"{root} holds images of it")
     made_for = [name for name in DRIVERS if (root / "image" / name).is_dir()]

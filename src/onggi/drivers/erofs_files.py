@@ -7,7 +7,7 @@ at here; whether it fits the tar, verify tells (prove.py), and rederive.py makes
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onggi.drivers.erofs_names import DIFF, INDEX, PARENT, SUMS, TAR
@@ -63,34 +63,25 @@ class ErofsFiles:
             if not (self._base / TAR).is_file():
                 yield Flaw(f"erofs/{TAR}", f"the file {self._base / TAR} is missing", False)
                 return
-            yield from self._index_flaws()
-            yield from self._sums_flaws()
+            yield from self._derived_flaws()
         if self._parent_file() != (self._parent or ""):
             yield Flaw(f"erofs/{PARENT}", "does not name the layer below", True)
 
-    def _index_flaws(self) -> Iterator[Flaw]:
+    def _derived_flaws(self) -> Iterator[Flaw]:
+        """Of what can be written anew from the tar."""
         from onggi.archive.erofs.reader import Index
-
-        data = read_optional(self._base / INDEX)
-        if data is None:
-            yield Flaw(f"erofs/{INDEX}", "is missing", True)
-            return
-        try:
-            Index(data)
-        except OnggiError as error:
-            yield Flaw(f"erofs/{INDEX}", _cause(error), True)
-
-    def _sums_flaws(self) -> Iterator[Flaw]:
         from onggi.archive.layer_sums import read_sums
 
-        data = read_optional(self._base / SUMS)
-        if data is None:
-            yield Flaw(f"erofs/{SUMS}", "is missing", True)
-            return
-        try:
-            read_sums(data)
-        except OnggiError as error:
-            yield Flaw(f"erofs/{SUMS}", _cause(error), True)
+        readers: tuple[tuple[str, Callable[[bytes], object]], ...] = ((INDEX, Index), (SUMS, read_sums))
+        for name, read in readers:
+            data = read_optional(self._base / name)
+            if data is None:
+                yield Flaw(f"erofs/{name}", "is missing", True)
+                continue
+            try:
+                read(data)
+            except OnggiError as error:
+                yield Flaw(f"erofs/{name}", _cause(error), True)
 
     def _parent_file(self) -> str:
         return (read_optional(self._base / PARENT) or b"").decode("ascii", "replace").strip()

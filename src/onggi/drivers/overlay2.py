@@ -36,7 +36,6 @@ from onggi.store.atomic import (
     read_optional,
     remove_tree,
     stage_file,
-    sync_directory,
     write_file,
 )
 from onggi.store.layerdb import is_cache_id
@@ -415,10 +414,6 @@ class Overlay2:
             syncfs(fd)
         finally:
             os.close(fd)
-
-    def sync_names(self) -> None:
-        """Flush the directories after a removal."""
-        sync_directory(self._home)
 
 
 def _write(path: Path, text: str, mode: int) -> None:

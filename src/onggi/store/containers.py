@@ -190,26 +190,17 @@ class ContainerStore:
 
     def update(self, id: str, change: Callable[[dict[str, Any]], None], *, durable: bool = True) -> None:
         """Change config.v2.json; a container that is gone is no error. Raises CorruptContainer."""
-        self._update(id, "config.v2.json", 0o600, change, durable)
-
-    def update_host_config(self, id: str, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change hostconfig.json."""
-        self._update(id, "hostconfig.json", 0o644, change, True)
-
-    def _update(
-        self, id: str, name: str, mode: int, change: Callable[[dict[str, Any]], None], durable: bool
-    ) -> None:
-        path = self.path(id) / name
+        path = self.path(id) / "config.v2.json"
         with self._locked(id):
             document = self._read(path)
             if document is None:
                 return
             change(document)
             if durable:
-                write_file(path, self._encode(document), mode)
+                write_file(path, self._encode(document), 0o600)
                 return
-            temporary = path.with_name(f".tmp-{name}")
-            stage_file(temporary, self._encode(document), mode)
+            temporary = path.with_name(f".tmp-{path.name}")
+            stage_file(temporary, self._encode(document), 0o600)
             os.rename(temporary, path)
 
     def write_file(self, id: str, name: str, data: bytes) -> Path:

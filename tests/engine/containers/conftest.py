@@ -19,7 +19,7 @@ RICH = {
     "Cmd": ["sh", "-c", "pwd; id -un; echo $A"],
     "Env": ["A=image"],
     "User": "user",
-    "WorkingDir": "/work/here",
+    "WorkingDir": "/srv/here",
     "Labels": {"kind": "rich"},
 }
 
@@ -35,10 +35,10 @@ def shop(tmp_path_factory) -> Iterator[str]:
         _link("etc", "/host-etc"),
         _link("dev", "../../../dev"),
         _link("proc", "/"),
-        _link("work", "/out"),
+        _link("srv", "/out"),
     ]
     layers = [box_layer(), tar([member(".wh.etc"), member(".wh.dev"), member(".wh.proc")]), tar(tricks)]
-    layout.image("library/evil:latest", layers, config={"Cmd": ["/bin/true"], "WorkingDir": "/work/deep"})
+    layout.image("library/evil:latest", layers, config={"Cmd": ["/bin/true"], "WorkingDir": "/srv/deep"})
     with serving(OCILayout(layout.directory)) as url:
         yield url
 

@@ -66,7 +66,7 @@ def test_run_wait_logs_remove(engine: onggi.Engine) -> None:
 def test_the_image_says_how(engine: onggi.Engine) -> None:
     with engine.containers.run("rich", labels={"own": "1"}) as container:
         container.wait()
-        assert b"".join(entry.data for entry in container.logs()) == b"/work/here\nuser\nimage\n"
+        assert b"".join(entry.data for entry in container.logs()) == b"/srv/here\nuser\nimage\n"
         assert container.labels == {"kind": "rich", "own": "1"}
     assert not _left(engine)
 

@@ -20,7 +20,7 @@ from onggi.engine.containers.network_files import hosts_file, resolv_conf
 from onggi.engine.containers.networking import Connection, Networks
 from onggi.engine.core import Core
 from onggi.errors import Conflict, OnggiError
-from onggi.oci.digest import Digest, ImageID
+from onggi.oci.digest import Digest
 from onggi.record import record
 from onggi.runtime.client import Attached, running_directory
 from onggi.runtime.host import HostFacts
@@ -291,11 +291,6 @@ def event_attributes(stored: StoredContainer) -> dict[str, str]:
     """What events say of a container: labels, image, name."""
     labels = stored.config.get("Labels") or {}
     return {**labels, "image": str(stored.config.get("Image") or ""), "name": stored.name}
-
-
-def image_of(stored: StoredContainer) -> ImageID:
-    """The image that a container was made of."""
-    return ImageID(stored.document["Image"])
 
 
 _CLEANUP = (
