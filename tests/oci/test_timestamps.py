@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from onggi.oci.timestamps import (
     ZERO_TIME,
+    duration_text,
     format_ns,
     normalise,
     parse_duration_ns,
@@ -225,3 +226,21 @@ def test_a_moment_without_a_zone_is_local(text: str, moment: float) -> None:
 )
 def test_what_is_no_moment(text: str) -> None:
     assert parse_moment(text, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0, "0s"),
+        (1, "1ns"),
+        (1_500, "1.5µs"),
+        (200_000_000, "200ms"),
+        (1_500_000_000, "1.5s"),
+        (60_000_000_000, "1m0s"),
+        (3_600_500_000_000, "1h0m0.5s"),
+        (-90_000_000_000, "-1m30s"),
+    ],
+)
+def test_durations_as_go_prints_them(ns: int, text: str) -> None:
+    assert duration_text(ns) == text
+    assert parse_duration_ns(text) == ns

@@ -137,6 +137,7 @@ class Supervised:
                 "max_files": rotation[1],
                 "compress": options.get("compress", False),
             },
+            "health": options.get("health"),
             "tty": options.get("tty", False),
             "open_stdin": options.get("stdin", False),
             "stdin_once": options.get("stdin", False),

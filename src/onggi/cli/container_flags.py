@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onggi.cli.container_health import health_flags
 from onggi.cli.flags import Flag
 
 __all__ = ["create_flags", "run_flags"]
@@ -12,6 +13,7 @@ def create_flags() -> tuple[Flag, ...]:
     return (
         *_identity(),
         *_process(),
+        *health_flags(),
         *_isolation(),
         *_limits(),
         *_network(),

@@ -5,6 +5,7 @@ Source: docker/cli ``cli/command/container/opts.go`` (parse).
 
 from __future__ import annotations
 
+from onggi.cli.container_health import health_config
 from onggi.cli.session import Failure, Session
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -114,6 +115,7 @@ def _config(session: Session, detach: bool) -> dict[str, Any]:
         "OpenStdin": session.flag("interactive"),
         "Env": read_environment(session),
         "Cmd": command or None,
+        "Healthcheck": health_config(session),
         "Image": image,
         "WorkingDir": session.flag("workdir"),
         "Labels": _labels(session),

@@ -14,6 +14,7 @@ __all__ = [
     "bytes_or_none",
     "cpus",
     "device",
+    "duration",
     "environment",
     "extra_host",
     "memory",
@@ -86,6 +87,18 @@ def environment(text: str) -> str:
         return text
     value = caller_environment().get(name)
     return text if value is None else f"{name}={value}"
+
+
+def duration(text: str) -> int:
+    """Nanoseconds: ``1m30s``."""
+    from onggi.cli.gofmt import quote
+    from onggi.oci.timestamps import parse_duration_ns
+
+    value = parse_duration_ns(text)
+    if value is None:
+        missing = text.lstrip("+-").replace(".", "", 1).isdigit()
+        raise ValueError(f"time: {'missing unit in' if missing else 'invalid'} duration {quote(text)}")
+    return value
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -10,7 +10,16 @@ from __future__ import annotations
 import re
 import time
 
-__all__ = ["ZERO_TIME", "format_ns", "normalise", "parse_duration_ns", "parse_moment", "parse_ns", "to_unix"]
+__all__ = [
+    "ZERO_TIME",
+    "duration_text",
+    "format_ns",
+    "normalise",
+    "parse_duration_ns",
+    "parse_moment",
+    "parse_ns",
+    "to_unix",
+]
 
 # Go's zero time: what Docker prints where a time is unknown.
 ZERO_TIME = "0001-01-01T00:00:00Z"
@@ -114,6 +123,25 @@ def parse_duration_ns(text: str) -> int | None:
         total += int(match[1] or 0) * unit + int(digits or 0) * unit // 10 ** len(digits)
         rest = rest[match.end() :]
     return sign * total if text not in ("", "+", "-") else None
+
+
+def duration_text(ns: int) -> str:
+    """As Go prints a duration: ``1h0m0.5s``, ``200ms``, ``1.5µs``, ``0s``."""
+    sign, ns = ("-", -ns) if ns < 0 else ("", ns)
+    if ns < _SECOND:
+        unit = next((unit for unit in ("ms", "µs") if ns >= _UNIT_NS[unit]), "ns")
+        return f"{sign}{_decimal(ns, _UNIT_NS[unit])}{unit}" if ns else "0s"
+    minutes, rest = divmod(ns, 60 * _SECOND)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{minutes}m" if hours or minutes else ""
+    return f"{sign}{f'{hours}h' if hours else ''}{text}{_decimal(rest, _SECOND)}s"
+
+
+def _decimal(amount: int, unit: int) -> str:
+    """``amount`` in ``unit`` (a power of ten), without trailing zeros."""
+    whole, fraction = divmod(amount, unit)
+    digits = str(unit + fraction)[1:].rstrip("0") if unit > 1 else ""
+    return f"{whole}.{digits}" if digits else str(whole)
 
 
 def _parse_partial(text: str) -> float | None:

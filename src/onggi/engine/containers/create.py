@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from time import time_ns
 
 from onggi.engine.containers.checks import InvalidOption, adapted_host_config, check_host_config
+from onggi.engine.containers.health import check_health
 from onggi.engine.containers.init_layer import fill_init_layer
 from onggi.engine.containers.merge import command_line, merged_config
 from onggi.engine.containers.names import NameTaken, check_name, new_id, random_name
@@ -65,6 +66,7 @@ def create_container(core: Core, networks: Networks, request: CreateRequest) -> 
     image_id = find_image(core, str(request.config.get("Image") or ""))
     image = core.images.get(image_id)
     config = merged_config(request.config, image.config)
+    check_health(config)
     host_config = adapted_host_config(request.host_config, host, core.config.compat)
     warnings = check_host_config(host_config, host)
     networks.check(host_config["NetworkMode"])

@@ -19,7 +19,7 @@ from onggi.runtime.host import HostFacts
 from onggi.runtime.process import environment, merged_environment
 from onggi.runtime.spec import container_capabilities
 from onggi.runtime.supervisor.protocol import STDERR, STDOUT
-from onggi.runtime.user import read_accounts, resolve_user
+from onggi.runtime.user import User, read_accounts, resolve_user
 from onggi.store.containers import StoredContainer
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -54,15 +54,20 @@ class Output:
 
 def exec_process(stored: StoredContainer, options: ExecOptions, client: SupervisorClient) -> dict[str, Any]:
     """The runtime spec's process. Raises UserNotFound."""
-    config, host_config = stored.config, stored.host_config
     root = client.rootfs()
     try:
         accounts = read_accounts(root)
     finally:
         os.close(root)
     # The container's further groups hold for its own user only.
-    groups = host_config.get("GroupAdd") or () if not options.user else ()
-    user = resolve_user(options.user or config.get("User") or "", accounts, groups)
+    groups = stored.host_config.get("GroupAdd") or () if not options.user else ()
+    user = resolve_user(options.user or stored.config.get("User") or "", accounts, groups)
+    return process_entry(stored, options, user)
+
+
+def process_entry(stored: StoredContainer, options: ExecOptions, user: User) -> dict[str, Any]:
+    """The same for a user that is known."""
+    config, host_config = stored.config, stored.host_config
     base = environment(config.get("Hostname") or "", config.get("Env") or (), tty=options.tty)
     process: dict[str, Any] = {
         "args": list(options.command),

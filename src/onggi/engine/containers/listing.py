@@ -41,6 +41,7 @@ _FILTERS = (
     "volume",
 )
 _STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
+_HEALTHS = ("none", "starting", "healthy", "unhealthy")
 
 
 @record
@@ -82,6 +83,11 @@ def list_rows(
     for status in wanted.get("status", ()):
         if status not in _STATUSES:
             raise InvalidFilter(f"invalid filter 'status={status}'", hint=f"one of {', '.join(_STATUSES)}")
+    for health in wanted.get("health", ()):
+        if health not in _HEALTHS:
+            raise InvalidFilter(
+                f"unrecognised filter value for health: {health}", hint=f"one of {', '.join(_HEALTHS)}"
+            )
     names = _ImageNames(core)
     rows = [_row(core, names, stored) for stored in core.containers.all()]
     rows.sort(key=lambda row: (-row.created_at, row.id))

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from onggi.engine.containers.health import health_checks
 from onggi.engine.containers.init_layer import ensure_directory
 from onggi.engine.containers.logs import log_settings
 from onggi.engine.containers.network_files import hosts_file, resolv_conf
@@ -110,7 +111,7 @@ class _Starting:
             connection = self._networks.connect(self._stored.document, self._stored.host_config)
             try:
                 warnings = self._write_bundle(user, connection)
-                attached = self._launch(lease, root, attach, stack)
+                attached = self._launch(lease, root, user, attach, stack)
             except BaseException:
                 self._networks.disconnect(self._stored.id)
                 raise
@@ -222,7 +223,7 @@ class _Starting:
     # --- launching --------------------------------------------------------------------------
 
     def _launch(
-        self, lease: Lease, root: int, attach: AttachRequest | None, stack: ExitStack
+        self, lease: Lease, root: int, user: User, attach: AttachRequest | None, stack: ExitStack
     ) -> Attached | None:
         descriptors = [lease.fileno(), root]
         ours = None
@@ -231,14 +232,14 @@ class _Starting:
             stack.enter_context(theirs)
             descriptors.append(theirs.fileno())
         try:
-            launch_supervisor(self._instructions(attach), descriptors)
+            launch_supervisor(self._instructions(user, attach), descriptors)
         except BaseException:
             if ours is not None:
                 ours.close()
             raise
         return None if ours is None else Attached(ours)
 
-    def _instructions(self, attach: AttachRequest | None) -> dict[str, Any]:
+    def _instructions(self, user: User, attach: AttachRequest | None) -> dict[str, Any]:
         core, stored, config = self._core, self._stored, self._stored.config
         mode = stored.host_config.get("IpcMode")
         shared_memory = {"path": self._shm_path(), "bytes": stored.host_config["ShmSize"]}
@@ -258,6 +259,7 @@ class _Starting:
             "shared_memory": shared_memory if mode == "shareable" else None,
             "memory_events": self._memory_events(),
             "log": log_settings(stored.host_config, self._log_path()),
+            "health": health_checks(stored, user, self._bundle, core.config.compat),
             "tty": bool(config.get("Tty")),
             "open_stdin": bool(config.get("OpenStdin")),
             "stdin_once": bool(config.get("StdinOnce")),

@@ -9,6 +9,7 @@ and this package only, so that it stays small: there is one for each running con
                                                      ├─ Loop        epoll, timers, ended children
                                                      ├─ Runtime     runs runc
                                                      ├─ Streams     pipes or pty ⇄ log, attached clients
+                                                     ├─ Health      checks run in the container
                                                      ├─ State       config.v2.json, the event journal
                                                      └─ Control     the socket of the next command
 

@@ -220,6 +220,7 @@ class Control:
             raise BadRequest("is paused, unpause the container before exec", "Conflict")
         execution = Execution(self._loop, watched.runtime, watched.id, request, self._exec_ended)
         self._executions[execution.id] = execution
+        self._tell_exec("exec_create", execution)
         if request["detach"]:
             execution.start(lambda complaint: self._exec_detached(connection, execution, complaint))
             return
@@ -230,16 +231,21 @@ class Control:
         client.join(execution.streams)
         execution.start(lambda complaint: self._exec_attached(client, execution, complaint))
 
+    def _tell_exec(self, action: str, execution: Execution) -> None:
+        self._supervision.state.emit(f"{action}: {execution.words}", execID=execution.id)
+
     def _exec_detached(self, connection: socket.socket, execution: Execution, complaint: str) -> None:
         if complaint:
             self._refuse(connection, complaint, "FailedPrecondition")
         else:
+            self._tell_exec("exec_start", execution)
             self._answer(connection, pid=execution.pid)
 
     def _exec_attached(self, client: Client, execution: Execution, complaint: str) -> None:
         if complaint:
             client.uncork(_line(ok=False, error=complaint, kind="FailedPrecondition"), last=True)
         else:
+            self._tell_exec("exec_start", execution)
             client.uncork(_line(ok=True, pid=execution.pid))
 
     def _exec_ended(self, execution: Execution) -> None:

@@ -42,6 +42,11 @@ class Execution:
         self._on_end = on_end
         self._timer: Timer | None = None
 
+    @property
+    def words(self) -> str:
+        """Program and arguments, for events."""
+        return " ".join(self._request["process"]["args"])
+
     def start(self, started: Callable[[str], None]) -> None:
         """Have the runtime start the process."""
         request = self._request

@@ -11,6 +11,7 @@ instructions = {
     runtime: [ program, global flags … ], environment: { name: value },
     rootfs, private_mounts, shared_memory: { path, bytes } | null, memory_events,
     log: { type, path, max_bytes, max_files, compress },
+    health: { … } | null,                     health.py
     tty, open_stdin, stdin_once, shared_pids, auto_remove,
     cleanup: [ words ], client_removes,       what to execute at the end; not when the client does it
     attach: { stdin, stdout, stderr } | null }

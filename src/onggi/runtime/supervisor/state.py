@@ -47,8 +47,11 @@ class State:
 
     # --- config.v2.json -----------------------------------------------------------------------
 
-    def update(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change the document by ``change``; nothing happens when the container is gone."""
+    def update(self, change: Callable[[dict[str, Any]], None], *, durable: bool = True) -> None:
+        """Change the document by ``change``; nothing happens when the container is gone.
+
+        Not ``durable``: a power cut may take it back.
+        """
         lock = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.fcntl(lock, fcntl.F_OFD_SETLKW, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
@@ -58,11 +61,11 @@ class State:
             except FileNotFoundError:
                 return
             change(document)
-            self._replace(document)
+            self._replace(document, durable=durable and self._durable)
         finally:
             os.close(lock)
 
-    def _replace(self, document: dict[str, Any]) -> None:
+    def _replace(self, document: dict[str, Any], *, durable: bool) -> None:
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).translate(_ESCAPES)
         directory, name = os.path.split(self._file)
         temporary = os.path.join(directory, f".tmp-{name}{os.getpid()}")
@@ -70,7 +73,7 @@ class State:
             file.write(text.encode("utf-8", "surrogatepass") + b"\n")
             os.fchmod(file.fileno(), 0o600)
             file.flush()
-            if self._durable:
+            if durable:
                 os.fsync(file.fileno())
         os.rename(temporary, self._file)
 

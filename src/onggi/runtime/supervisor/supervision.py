@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 
 from onggi.runtime.supervisor.console import Console
+from onggi.runtime.supervisor.health import HealthMonitor
 from onggi.runtime.supervisor.log import open_log
 from onggi.runtime.supervisor.loop import Loop, Timer
 from onggi.runtime.supervisor.memory import oom_kills
@@ -46,14 +47,15 @@ _NOT_FOUND, _NOT_EXECUTABLE, _FAILED = 127, 126, 128
 
 
 class Ending:
-    """How the container's first process ended."""
+    """How the container's first process ended; ``health`` are fields of its state then."""
 
-    __slots__ = ("code", "error", "oom")
+    __slots__ = ("code", "error", "health", "oom")
 
     def __init__(self, code: int, *, oom: bool = False, error: str = "") -> None:
         self.code = code
         self.oom = oom
         self.error = error
+        self.health: dict[str, Any] = {}
 
     def fields(self) -> dict[str, Any]:
         """For an answer."""
@@ -82,6 +84,8 @@ class Supervision:
         )
         self.state.describe(self.id, given["event"])
         self.runtime = Runtime(loop, given["runtime"], given["directory"], given["environment"])
+        checks = given["health"]
+        self._health = HealthMonitor(loop, self.runtime, self.state, self.id, checks) if checks else None
         self.log = open_log(given["log"])
         self.streams = self._new_streams(loop)
         self._loop = loop
@@ -149,6 +153,8 @@ class Supervision:
         self._started_at = time.monotonic()
         self.state.update(self._note_start)
         self.state.emit("start")
+        if self._health is not None:
+            self._health.start()
         self._tell("")
         self._loop.on_exit(self.pid, self._exited)
         signals, self._signals = self._signals, []
@@ -167,6 +173,8 @@ class Supervision:
             Error="",
             StartedAt=now_text(),
         )
+        if self._health is not None:
+            self._health.begin(document)
         document["HasBeenStartedBefore"] = True
         document["HasBeenManuallyStopped"] = False
         document["RestartCount"] = self._restarts
@@ -194,6 +202,8 @@ class Supervision:
         code = os.waitstatus_to_exitcode(status)
         oom = oom_kills(self.given["memory_events"]) > 0
         self._ending = Ending(code if code >= 0 else 128 - code, oom=oom)
+        if self._health is not None:
+            self._ending.health = self._health.stop()
         self.pid = 0
         self.paused = False
         self._cancel_timers()
@@ -237,6 +247,7 @@ class Supervision:
             Pid=0,
             ExitCode=ending.code,
             FinishedAt=now_text(),
+            **ending.health,
         )
         if again:
             document["RestartCount"] = self._restarts + 1
@@ -356,9 +367,18 @@ class Supervision:
     def _paused(self, complaint: str, paused: bool, done: Callable[[str], None]) -> None:
         if not complaint and self.pid:
             self.paused = paused
-            self.state.set(Paused=paused)
+            self.state.set(Paused=paused, **self._health_while(paused))
             self.state.emit("pause" if paused else "unpause")
         done(complaint)
+
+    def _health_while(self, paused: bool) -> dict[str, Any]:
+        """Nothing is checked while nothing runs."""
+        if self._health is None:
+            return {}
+        if paused:
+            return self._health.stop()
+        self._health.start()
+        return {}
 
     def _cancel_timers(self) -> None:
         for timer in self._timers:
