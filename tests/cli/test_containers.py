@@ -222,3 +222,30 @@ def test_a_terminal_and_the_keys_that_let_go(box: Onggi) -> None:
     time.sleep(0.5)
     again.type(b"\n")
     assert again.end() == 4
+
+
+def test_diff_formats(box: Onggi) -> None:
+    box.run("run", "--name", "changed", *NONE, "box", "sh", "-c", "echo 12345 > /f; rm /etc/group")
+    assert box.output("diff", "changed") == "C /etc\nD /etc/group\nA /f\n"
+    assert box.output("diff", "--format", "{{.Path}}:{{.Type}}", "changed") == "/etc:C\n/etc/group:D\n/f:A\n"
+    assert box.output("diff", "--format", "table", "changed").splitlines()[:2] == [
+        "CHANGE TYPE   PATH",
+        "C             /etc",
+    ]
+    rows = json.loads(box.output("diff", "--json", "changed"))
+    assert rows[-1] == {"Kind": "A", "Path": "/f", "Size": 6}
+
+
+def test_export_refuses_a_terminal(box: Onggi) -> None:
+    box.run("create", "--name", "terminal", *NONE, "box")
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        _command(box, "export", "terminal"),
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env=_environment(box),
+        check=False,
+    )
+    os.close(theirs), os.close(ours)
+    assert done.returncode == 1
+    assert done.stderr == b"cowardly refusing to save to a terminal. Use the -o flag or redirect\n"

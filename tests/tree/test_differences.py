@@ -8,23 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from onggi.tree.differences import Change, differences
+from onggi.tree.differences import Change, differences, top_changes
 from onggi.tree.merged import Merged
 from tests.tree.stacks import mounted, opened, stack
 
 
-def docker_diff(old: Path, new: Path) -> list[tuple[str, str]]:
+def docker_diff(old: Path, new: Path, *, gone_last: bool = False) -> list[tuple[str, str]]:
     """``Changes`` of Docker's archive package, over two mounted trees."""
     found: list[tuple[str, str]] = []
-    compare(old, new, "", found, listed=True)
+    compare(old, new, "", found, listed=True, gone_last=gone_last)
     return found
 
 
-def compare(old: Path | None, new: Path, path: str, found: list[tuple[str, str]], *, listed: bool) -> None:
+def compare(
+    old: Path | None, new: Path, path: str, found: list[tuple[str, str]], *, listed: bool, gone_last: bool
+) -> None:
     mark = len(found)
     had = names(old)
     has = names(new)
-    for name in sorted(had | has):
+    for name in sorted(had | has, key=lambda name: (gone_last and name not in has, name)):
         below = f"{path}/{name}"
         if name not in has:
             found.append(("D", below))
@@ -40,7 +42,7 @@ def compare(old: Path | None, new: Path, path: str, found: list[tuple[str, str]]
                 if old is not None and before is not None and stat.S_ISDIR(before.st_mode)
                 else None
             )
-            compare(inside, new / name, below, found, listed=own)
+            compare(inside, new / name, below, found, listed=own, gone_last=gone_last)
     if len(found) > mark and not listed:
         found.insert(mark, ("C", path))
 
@@ -75,8 +77,11 @@ def test_one_layer_upon_others(tmp_path: Path, seed: int) -> None:
     layers = stack(tmp_path, seed, 2 + seed % 3)
     with mounted(tmp_path / "new", layers) as new, mounted(tmp_path / "old", layers[1:]) as old:
         expected = docker_diff(old, new)
+        of_container = docker_diff(old, new, gone_last=True)
     with opened(layers) as trees:
         assert ours(Merged(trees[1:]), Merged(trees)) == expected
+        changes = top_changes(trees[0], Merged(trees[1:]))
+        assert [(change.kind, "/" + os.fsdecode(change.path)) for change in changes] == of_container
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -108,3 +113,16 @@ def test_only_a_capability_changed(tmp_path: Path) -> None:
     os.setxattr(upper / "ping", "security.capability", capability)
     with opened([upper, lower]) as trees:
         assert list(differences(Merged(trees[1:]), Merged(trees))) == [Change("C", b"ping", 1)]
+
+
+def test_what_disappears_meanwhile_is_left_out(tmp_path: Path) -> None:
+    upper, lower = tmp_path / "upper", tmp_path / "lower"
+    (upper / "a/deep").mkdir(parents=True)
+    (upper / "z").write_bytes(b"z")
+    lower.mkdir()
+    with opened([upper, lower]) as trees:
+        changes = top_changes(trees[0], Merged(trees[1:]))
+        assert next(changes).path == b"a"
+        (upper / "a/deep").rmdir()
+        (upper / "a").rmdir()
+        assert [change.path for change in changes] == [b"z"]

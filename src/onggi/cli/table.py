@@ -9,6 +9,7 @@ from __future__ import annotations
 from onggi.cli.command import Arity, Command, Group, Program
 from onggi.cli.flags import Flag
 from onggi.cli.table_archives import archive_commands
+from onggi.cli.table_container_files import container_file_commands
 from onggi.cli.table_containers import container_commands
 from onggi.cli.table_contents import contents_commands
 from onggi.cli.table_flags import AT_MOST_ONE as _AT_MOST_ONE
@@ -387,6 +388,7 @@ def program() -> Program:
         _GROUPS,
         (
             *container_commands(),
+            *container_file_commands(),
             *_image_commands(),
             *_inside_commands(),
             *contents_commands(),
@@ -430,6 +432,7 @@ def program() -> Program:
                     "rm",
                 ),
             ),
+            ("Containers' Files", ("diff", "export")),
             ("Archives", ("save", "load", "import", "sync")),
             ("Look Inside", ("layers", "explain", "verify", "repair", "doctor", "events")),
             ("Keep in Order", ("gc",)),

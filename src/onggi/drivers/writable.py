@@ -21,7 +21,7 @@ from onggi.store.atomic import make_directory
 
 __all__ = ["ErofsWritable", "Overlay2Writable", "open_writable"]
 
-_INDEX_PARAMETER = "/sys/module/overlay/parameters/index"
+_PARAMETERS = "/sys/module/overlay/parameters"
 
 
 def open_writable(driver: object) -> Overlay2Writable | ErofsWritable:
@@ -34,8 +34,13 @@ def open_writable(driver: object) -> Overlay2Writable | ErofsWritable:
 
 
 def _options() -> tuple[str, ...]:
-    """As Docker mounts: without an index, which would tie the upper directory to one stack."""
-    return ("index=off",) if os.path.exists(_INDEX_PARAMETER) else ()
+    """An upper directory that says by itself what it changes, whatever the kernel's defaults are.
+
+    Without an index, which would tie it to one stack, as Docker mounts; without names that lead to
+    another path below (``redirect_dir``) and files that have their content there (``metacopy``).
+    """
+    names = ("index", "redirect_dir", "metacopy")
+    return tuple(f"{name}=off" for name in names if os.path.exists(f"{_PARAMETERS}/{name}"))
 
 
 class Overlay2Writable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,18 +11,17 @@ from typing import BinaryIO
 from onggi.cancel import CancelToken
 from onggi.engine.core import Core
 from onggi.engine.names import ImageNotFound, find_image, ids_with_prefix
+from onggi.engine.output_file import named_errors, whole_file
 from onggi.errors import FailedPrecondition, InvalidArgument, NotFound
 from onggi.oci.digest import Digest, ImageID
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference, parse_any
-from onggi.store.atomic import sync_directory, translate_os_error
 from onggi.store.dataroot import claim
 from onggi.store.locks import lease_order
 from onggi.transfer.archive_layouts import SavedImage
-from onggi.transfer.flushing import flushed_meanwhile
-from onggi.transfer.save import Output, SaveOptions, write_images
+from onggi.transfer.save import SaveOptions, write_images
 
-__all__ = ["InvalidOutputPath", "PlatformMismatch", "UnknownReference", "save"]
+__all__ = ["PlatformMismatch", "UnknownReference", "save"]
 
 
 class UnknownReference(NotFound):
@@ -45,13 +43,6 @@ class PlatformMismatch(NotFound):
         )
 
 
-class InvalidOutputPath(InvalidArgument):
-    """The archive cannot be written there; Docker's words."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"failed to save image: {reason}", hint="name a file in a directory that exists")
-
-
 def save(
     core: Core,
     names: Sequence[str],
@@ -68,10 +59,10 @@ def save(
         images = _resolve(core, names, platform, leases)
         spool = Path(gettempdir()) if leases is None else core.layout.own
         if isinstance(out, Path):
-            with _whole_file(out) as file:
+            with whole_file(out, "save image") as file:
                 write_images(core.layers, images, file, options, spool, cancel)
         else:
-            with _named_errors("the output"):
+            with named_errors("the output"):
                 write_images(core.layers, images, out, options, spool, cancel)
         if leases is not None:
             for image in images:
@@ -170,49 +161,3 @@ def _keep(core: Core, images: list[SavedImage], leases: ExitStack) -> None:
         # Its config goes before its layers: whoever finds it finds them.
         if image.config.id not in core.images:
             raise ImageNotFound(image.config.id)
-
-
-# --- the file ---------------------------------------------------------------------------------
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[Output]:
-    """A new file that appears at ``path`` when it is whole; devices and pipes are written as they are."""
-    if path.is_dir():
-        raise InvalidOutputPath("cannot write to a directory")
-    if not path.parent.is_dir():
-        raise InvalidOutputPath(f"invalid output path: stat {path.parent}: no such file or directory")
-    with _named_errors(str(path)):
-        if path.exists() and not path.is_file():
-            with open(path, "wb") as stream:
-                yield stream
-            return
-        temporary = path.with_name(f".tmp-{path.name}{os.urandom(4).hex()}")
-        with _temporary(temporary) as file:
-            with flushed_meanwhile(file) as written:
-                yield written
-            file.flush()
-            os.fsync(file.fileno())
-            os.rename(temporary, path)
-        sync_directory(path.parent)
-
-
-@contextmanager
-def _named_errors(name: str) -> Iterator[None]:
-    """A full disk under the output is not one under the data root."""
-    try:
-        yield
-    except OSError as error:
-        raise translate_os_error(error, name) or error from error
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[BinaryIO]:
-    """A new file that is deleted if the block fails; mode 0600, as Docker's."""
-    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
-    try:
-        with file:
-            yield file
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise

@@ -145,10 +145,13 @@ class SupervisorClient:
         """Run a further process; raises the runtime's errors (ProgramNotFound, …)."""
         return self._stream("exec", id=id, process=process, detach=False, stdin=stdin)
 
-    def rootfs(self) -> int:
-        """A descriptor (O_PATH) of the container's root; the caller closes it."""
+    def rootfs(self, *, bare: bool = False) -> int:
+        """A descriptor (O_PATH) of the container's root; the caller closes it.
+
+        As the container sees it, or ``bare``: without what is mounted in it.
+        """
         with self._connect() as connection:
-            _, _, descriptors = self._ask(connection, "rootfs", _TIMEOUT_S, {})
+            _, _, descriptors = self._ask(connection, "rootfs", _TIMEOUT_S, {"bare": bare})
             return descriptors[0]
 
     def _stream(self, op: str, **fields: Any) -> Attached:

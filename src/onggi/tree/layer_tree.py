@@ -118,10 +118,14 @@ class DirectoryLayer:
         self._kept = kept
 
     def scan(self, directory: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
-        """See LayerTree. In the directory's own order."""
+        """See LayerTree. In the directory's own order; what is removed meanwhile is left out."""
         with os.scandir(self._kept.get(self, directory)) as entries:
             for entry in entries:
-                yield os.fsencode(entry.name), entry.stat(follow_symlinks=False)
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                yield os.fsencode(entry.name), status
 
     def lstat(self, directory: bytes, name: bytes) -> os.stat_result | None:
         """See LayerTree."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from onggi.engine.containers.networking import Networks
     from onggi.engine.core import Core
     from onggi.engine.image import Image
+    from onggi.tree.differences import Change
 
 __all__ = ["CannotKill", "Container"]
 
@@ -358,6 +359,21 @@ class Container:
     def resize(self, height: int, width: int) -> None:
         """The size of its terminal, in characters. Raises Conflict."""
         self._in_running(lambda stored: self.supervisor.request("resize", height=height, width=width))
+
+    # --- its files --------------------------------------------------------------------------
+
+    def diff(self) -> Iterator[Change]:
+        """What it added (``A``), changed (``C``) and deleted (``D``), a directory before what it holds."""
+        from onggi.engine.containers.changes import container_changes
+
+        return container_changes(self._core, self.stored)
+
+    def export(self) -> Iterator[bytes]:
+        """All its files, without those of volumes, as a tar stream in pieces; nothing waits in memory."""
+        from onggi.engine.containers.changes import container_tar
+
+        yield from container_tar(self._core, self.stored)
+        self._emit("export")
 
     # --- names and the end ------------------------------------------------------------------
 

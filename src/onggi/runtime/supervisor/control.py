@@ -254,9 +254,10 @@ class Control:
             self._supervision.state.emit("exec_die", execID=execution.id, exitCode=str(execution.code))
 
     def _rootfs(self, connection: socket.socket, request: dict[str, Any]) -> None:
-        """The root as the container's own mounts show it, or the bare root of one that is starting."""
+        """The root as the container's own mounts show it; bare when asked for, or while it is starting."""
         pid = self._supervision.pid
-        path = f"/proc/{pid}/root" if pid else self._supervision.given["rootfs"]
+        seen = pid and not request.get("bare")
+        path = f"/proc/{pid}/root" if seen else self._supervision.given["rootfs"]
         fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             connection.settimeout(_ANSWER_S)

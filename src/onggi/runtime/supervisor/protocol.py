@@ -22,7 +22,7 @@ stop      signal, timeout (seconds, -1: ever)   exit, when the container has sto
 pause     (also resume)                         when done
 resize    height, width, exec (id, optional)    when done
 exec      id, process, detach, stdin            then the stream (detached: pid, no stream)
-rootfs                                          a descriptor of the root comes along
+rootfs    bare (optional: no mounts in it)      a descriptor of the root comes along
 ========  ====================================  ==========================================
 """
 

@@ -1,0 +1,44 @@
+"""The rows of the command table for what a container changed, and for its files."""
+
+from __future__ import annotations
+
+from onggi.cli.command import Command
+from onggi.cli.flags import Flag
+from onggi.cli.table_flags import ONE, json_flag, list_format
+
+__all__ = ["container_file_commands"]
+
+
+def container_file_commands() -> tuple[Command, ...]:
+    """The rows."""
+    return _diff(), _export()
+
+
+def _diff() -> Command:
+    return Command(
+        "container diff",
+        "diff",
+        usage="[OPTIONS] CONTAINER",
+        short="Inspect changes to files on a container's filesystem",
+        long=(
+            "Inspect changes to files or directories on a container's filesystem: added (A), changed (C),\n"
+            "deleted (D). Read is what the container wrote, whatever its image holds."
+        ),
+        run="container_files:run_diff",
+        arity=ONE,
+        completes="container",
+        flags=(list_format(), json_flag("Print exact values as one JSON array, an item a line")),
+    )
+
+
+def _export() -> Command:
+    return Command(
+        "container export",
+        "export",
+        usage="[OPTIONS] CONTAINER",
+        short="Export a container's filesystem as a tar archive",
+        run="container_files:run_export",
+        arity=ONE,
+        completes="container",
+        flags=(Flag("output", "string", "Write to a file, instead of STDOUT", short="o", completes="file"),),
+    )

@@ -1,0 +1,145 @@
+"""What containers changed, as dockerd says it: diff, export."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onggi.hub.layout import OCILayout
+from onggi.hub.server import serving
+from tests.peers.busybox import box_layer, box_layout
+from tests.peers.daemon import Daemon
+from tests.peers.fixtures import Onggi
+from tests.peers.images import member, tar
+
+pytestmark = [pytest.mark.dockerd, pytest.mark.xdist_group("container-files")]
+
+NONE = ("--network", "none")
+STORIES = {
+    "names": "echo n > /new; mkdir -p /d/e; echo f > /d/e/f; ln /new /hard; ln -s /x /sym; mkfifo /fifo; mknod /null c 1 3",
+    "metadata": "chmod 700 /root; chown 2:10 /srv/keep; touch -d 196001010000 /srv/old; touch /bin; chmod 4755 /bin/busybox",
+    "nothing": "cat /etc/passwd; chmod 600 /srv/keep; chmod 644 /srv/keep",
+    "gone": "rm /bin/cat /bin/ls /etc/group; rm -r /srv/tree; mv /etc/passwd /etc/p2; rm /srv/keep; echo k > /srv/keep",
+    "kinds": "rm -rf /home; mkdir /home; echo h > /home/h; rm -rf /srv/tree; echo file > /srv/tree; rm /srv/old; mkdir -p /srv/old/deep",
+    "init": "echo mine > /etc/hosts.own; ls /dev >/dev/null; echo 1 > /.dockerenv; rm -rf /proc/nope /sys/nope; mkdir -p /dev/own",
+}
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory) -> Iterator[tuple[Onggi, Onggi, Daemon]]:
+    """Onggi on both drivers, and dockerd, with the image ``two``: two layers."""
+    directory = tmp_path_factory.mktemp("three")
+    layout = box_layout(directory / "layout")
+    upper = tar(
+        [
+            member("srv", None, mode=0o755),
+            member("srv/keep", b"keep"),
+            member("srv/old", b"old"),
+            member("srv/tree", None, mode=0o755),
+            member("srv/tree/leaf", b"leaf"),
+        ]
+    )
+    layout.image("library/two:latest", [box_layer(), upper], config={"Cmd": ["sh"]})
+    with (
+        serving(OCILayout(layout.directory)) as url,
+        Daemon(directory / "docker", directory / "d", mirror=url) as theirs,
+    ):
+        ours = []
+        for driver in ("overlay2", "erofs"):
+            (directory / driver).mkdir()
+            config = directory / driver / "daemon.json"
+            settings = {"registry-mirrors": [url], "compat": "20.10", "storage-driver": driver}
+            config.write_text(json.dumps(settings))
+            ours.append(Onggi(directory / driver / "root", config))
+        for each in (*ours, theirs):
+            each.run("pull", "-q", "two")
+        yield ours[0], ours[1], theirs
+
+
+def canonical(lines: list[str]) -> list[str]:
+    """Siblings in order of their names, what is gone after what is there: dockerd's order is random but for that."""
+    paths = [line.split(" ", 1) for line in lines]
+    kinds = {path: kind for kind, path in paths}
+
+    def key(path: str) -> list[tuple[bool, str]]:
+        parts = path.split("/")[1:]
+        prefixes = ["/" + "/".join(parts[: end + 1]) for end in range(len(parts))]
+        return [(kinds[prefix] == "D", prefix) for prefix in prefixes]
+
+    return [f"{kinds[path]} {path}" for path in sorted(kinds, key=key)]
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_diff_and_export(three: tuple[Onggi, Onggi, Daemon], story: str) -> None:
+    name = f"s-{story}"
+    script = f"{STORIES[story]}; touch /tmp/done; sleep 600"
+    for each in three:
+        each.run("run", "-d", "--name", name, *NONE, "two", "sh", "-c", script)
+    for each in three:
+        deadline = time.monotonic() + 60
+        while each.run("exec", name, "test", "-e", "/tmp/done", check=False).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    expected = canonical(three[2].output("diff", name).splitlines())
+    assert "A /tmp/done" in expected
+    theirs = export(three[2], name)
+    for ours in three[:2]:
+        assert ours.output("diff", name).splitlines() == expected
+        assert export(ours, name) == theirs
+    for each in three:
+        each.run("kill", name)
+        each.run("wait", name)
+    for each in three:
+        assert canonical(each.output("diff", name).splitlines()) == expected
+        assert export(each, name) == theirs
+        each.run("rm", name)
+
+
+def export(engine: Onggi | Daemon, name: str) -> list[tuple[object, ...]]:
+    """Every member in order; times of what the container made aside."""
+    file = engine.data_root.parent / f"{name}.tar"
+    engine.run("export", "-o", str(file), name)
+    data = file.read_bytes()
+    file.unlink()
+    assert data.endswith(bytes(1024))
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return [
+            (
+                *(each.name, each.type, each.mode, each.uid, each.gid, each.uname, each.gname, each.size),
+                *(each.linkname, each.devmajor, each.devminor, each.pax_headers, each.offset),
+                each.mtime if each.mtime < 1_700_000_001 else "now",
+                archive.extractfile(each).read() if each.isreg() else None,
+            )
+            for each in archive
+        ]
+
+
+def test_what_is_mounted_is_not_exported(three: tuple[Onggi, Onggi, Daemon]) -> None:
+    """Of a running container too: its /proc, its hosts file, its shared memory."""
+    for each in three:
+        each.run("run", "-d", "--name", "mounts", *NONE, "two", "sleep", "600")
+    seen = [export(each, "mounts") for each in three]
+    assert seen[0] == seen[1] == seen[2]
+    sizes = {member[0]: member[7] for member in seen[0]}
+    assert sizes["etc/hosts"] == 0
+    assert not [name for name in sizes if str(name).startswith(("proc/", "sys/", "dev/shm/"))]
+    for each in three:
+        each.run("rm", "-f", "mounts")
+
+
+def test_errors(three: tuple[Onggi, Onggi, Daemon], tmp_path: Path) -> None:
+    ours, _, theirs = three
+    for each in (ours, theirs):
+        each.run("create", "--name", "errors", *NONE, "two")
+    for words in (("diff", "nobody"), ("export", "nobody"), ("export", "-o", "/nope/x.tar", "errors")):
+        our, their = ours.run(*words, check=False), theirs.run(*words, check=False)
+        assert our.returncode == their.returncode == 1
+        said = their.stderr.strip().removeprefix("Error response from daemon: ").removeprefix("Error: ")
+        assert our.stderr.removeprefix("Error: ").startswith(said.split("\n")[0])
+    assert ours.output("diff", "errors") == theirs.output("diff", "errors") == ""
