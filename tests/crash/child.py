@@ -2,7 +2,8 @@
 
 ``python -m tests.crash.child VERB DATA_ROOT MIRROR NAME [BYTES_PER_S | UNTIL]``, where VERB is
 ``pull``, ``remove``, ``repair``, ``push``, ``mount``, ``unmount``, ``load`` (NAME is an archive), ``sync``
-(NAME is a data root), ``gc``, ``prune`` (what was used last an hour ago), or one of them again and
+(NAME is a data root), ``gc``, ``prune`` (what was used last an hour ago), ``convert`` (to erofs),
+``convert-back`` (to overlay2), or one of them again and
 again: ``pull-until``, ``remove-until`` (a Unix time).
 """
 
@@ -62,6 +63,7 @@ _VERBS: dict[str, Callable[[onggi.Engine, str], object]] = {
     "unmount": lambda engine, name: engine.mounts.unmount(name),
     "gc": lambda engine, name: engine.gc(),
     "convert": lambda engine, name: engine.convert_storage("erofs"),
+    "convert-back": lambda engine, name: engine.convert_storage("overlay2"),
     "prune": lambda engine, name: engine.system.prune(until_s=3600),
 }
 
