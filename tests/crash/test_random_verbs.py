@@ -7,6 +7,7 @@ same kills again, and ``python -m tests.crash.verbs SCENE SEED-PROCESS-GENERATIO
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,12 @@ from random import SystemRandom
 import pytest
 
 import onggi
+from onggi.drivers.choice import DRIVERS
 from tests.crash.checks import empty_files, failures, leftovers
 from tests.crash.child import open_engine
 from tests.crash.play import Play, scene
 from tests.crash.samples import BUSYBOX
+from tests.crash.stories_erofs import strangers
 from tests.crash.test_kill import processes_under
 from tests.crash.verbs import Scene
 from tests.peers.daemon import Daemon
@@ -34,23 +37,34 @@ def stage(tmp_path_factory) -> Iterator[Scene]:
         yield made
 
 
-def test_random_verbs(stage: Scene, tmp_path: Path) -> None:
-    play(stage, tmp_path, processes=6, seconds=10)
+@pytest.fixture(params=DRIVERS)
+def driver(stage: Scene, request) -> str:
+    """A new data root is made for the driver."""
+    shutil.rmtree(stage.root, ignore_errors=True)
+    Path(stage.root, "image", request.param).mkdir(parents=True)
+    return str(request.param)
+
+
+def test_random_verbs(stage: Scene, tmp_path: Path, driver: str) -> None:
+    play(stage, tmp_path, driver, processes=6, seconds=6)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_random_verbs_for_long(stage: Scene, tmp_path: Path) -> None:
-    play(stage, tmp_path, processes=20, seconds=300)
+def test_random_verbs_for_long(stage: Scene, tmp_path: Path, driver: str) -> None:
+    play(stage, tmp_path, driver, processes=20, seconds=300)
 
 
-def play(stage: Scene, work: Path, *, processes: int, seconds: float) -> None:
+def play(stage: Scene, work: Path, driver: str, *, processes: int, seconds: float) -> None:
     seed = int(os.environ.get("ONGGI_PLAY_SEED") or SystemRandom().randrange(1_000_000))
     print(f"ONGGI_PLAY_SEED={seed}")
     played = Play(stage, work / "play", seed, processes, seconds)
     problems = played.run()
     print(played.account())
-    problems += unsound(stage)
+    problems += unsound(stage, driver)
+    if driver != "overlay2":
+        with open_engine(Path(stage.root), stage.mirror) as engine:
+            engine.convert_storage("overlay2")
     problems += refused_by_dockerd(stage, work)
     problems += left_when_empty(stage)
     assert not problems, f"ONGGI_PLAY_SEED={seed}\n" + "\n".join(problems)
@@ -59,26 +73,29 @@ def play(stage: Scene, work: Path, *, processes: int, seconds: float) -> None:
 # --- what must be true at the end -------------------------------------------------------------
 
 
-def unsound(stage: Scene) -> list[str]:
+def unsound(stage: Scene, driver: str) -> list[str]:
     """All that is not as it must be when everybody has gone."""
     root = Path(stage.root)
     wait_until(lambda: not processes_under(root), "the end of every worker of the killed")
     with open_engine(root, stage.mirror) as engine:
         engine.system.recover()
         problems = unknown_mounts(stage, engine)
+        if engine.system.info()["Driver"] != driver:
+            problems.append("it is another driver's root now")
         for mounted in engine.mounts.list():
             engine.mounts.unmount(mounted.id)
         problems += [f"verify: {finding}" for finding in engine.images.verify(all=True)]
         problems += broken_names(engine)
         engine.gc()
         problems += [f"gc again: {item.kind} {item.name}: {item.reason}" for item in engine.gc().items]
-        problems += wrong_sizes(root, engine)
-    return problems + left_over(root) + empty_files(root) + failures(root, stage.mirror)
+        problems += wrong_sizes(root / driver, engine)
+    return problems + left_over(root, driver) + empty_files(root) + failures(root, stage.mirror)
 
 
-def left_over(root: Path) -> list[str]:
+def left_over(root: Path, driver: str) -> list[str]:
     """Received blobs may wait for the next pull, and kept ones stay."""
-    return [problem for problem in leftovers(root) if "onggi/blobs/" not in problem]
+    found = leftovers(root) if driver == "overlay2" else strangers(root)
+    return [problem for problem in found if "onggi/blobs/" not in problem]
 
 
 def unknown_mounts(stage: Scene, engine: onggi.Engine) -> list[str]:
@@ -102,12 +119,12 @@ def broken_names(engine: onggi.Engine) -> list[str]:
     return problems
 
 
-def wrong_sizes(root: Path, engine: onggi.Engine) -> list[str]:
-    """Shared and exclusive parts must be what ``du`` counts."""
+def wrong_sizes(home: Path, engine: onggi.Engine) -> list[str]:
+    """Shared and exclusive parts must be what ``du`` counts in the driver's directory."""
     usage = engine.system.df(disk=True)
     assert usage.disk is not None
-    overlay = [path for path in (root / "overlay2").iterdir() if path.name != "l"]
-    counted = sum(blocks(path) for path in (*overlay, *(root / "overlay2/l").iterdir()))
+    directories = [path for path in home.iterdir() if path.name != "l"]
+    counted = sum(blocks(path) for path in (*directories, *home.glob("l/*")))
     problems = []
     if usage.disk.total != counted or usage.disk.unused:
         problems.append(f"df says {usage.disk}, du {counted} bytes")
