@@ -56,6 +56,20 @@ def test_the_best_where_erofs_cannot_be_mounted(memory):
     assert "a file on tmpfs" in chosen.reason
 
 
+def test_the_best_where_nothing_can_be_mounted(memory):
+    """overlay2 layers are not kept on overlayfs; images can be, and copied from."""
+    for name in ("below", "upper", "work", "root"):
+        (memory / name).mkdir()
+    options = f"lowerdir={memory}/below,upperdir={memory}/upper,workdir={memory}/work"
+    mount("none", memory / "root", "overlay", options=options)
+    try:
+        chosen = choose(memory / "root/new", AUTO)
+    finally:
+        unmount(memory / "root")
+    assert chosen.name == "erofs"
+    assert "a file on overlayfs" in chosen.reason
+
+
 def test_without_root(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
     assert choose(tmp_path, "").name == choose(tmp_path, AUTO).name == "erofs"

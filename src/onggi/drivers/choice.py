@@ -67,9 +67,13 @@ def _best(root: Path) -> Choice:
     from onggi.drivers.erofs_probe import why_not_mountable
 
     reason = why_not_mountable(_existing(root))
-    if reason:
-        return Choice("overlay2", f"erofs layers cannot be mounted here: {reason}")
-    return Choice("erofs", "its mounts work here, and nothing needs to be unpacked")
+    if not reason:
+        return Choice("erofs", "its mounts work here, and nothing needs to be unpacked")
+    from onggi.drivers.overlay2 import why_not_kept
+
+    if why_not_kept(_existing(root)):
+        return Choice("erofs", f"images can be kept here, not mounted: {reason}")
+    return Choice("overlay2", f"erofs layers cannot be mounted here: {reason}")
 
 
 def _existing(path: Path) -> Path:

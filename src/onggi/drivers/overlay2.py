@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from onggi.drivers.job import Job
     from onggi.tree.layer_tree import KeptDirectories, LayerTree
 
-__all__ = ["DamagedLayer", "NeedsRoot", "Overlay2"]
+__all__ = ["DamagedLayer", "NeedsRoot", "Overlay2", "why_not_kept"]
 
 _LINK = re.compile(r"[A-Z2-7]{26}")
 # Docker refuses deeper chains when it registers a layer.
@@ -78,6 +78,14 @@ class DamagedLayer(DataLoss):
         self.cache_id = cache_id
 
 
+def why_not_kept(directory: Path) -> str:
+    """The file system of an existing directory, when it takes no overlay2 layers; else empty."""
+    from onggi.linux.filesystem import statfs_type
+
+    backing = statfs_type(str(directory))
+    return backing if backing in _REFUSED_FILESYSTEMS else ""
+
+
 class Overlay2:
     """The overlay2 directories of one data root."""
 
@@ -91,12 +99,10 @@ class Overlay2:
 
     def check_host(self) -> None:
         """Raise when this process or file system cannot keep overlay2 layers."""
-        from onggi.linux.filesystem import statfs_type
-
         if os.geteuid() != 0:
             raise NeedsRoot
-        backing = statfs_type(str(self._existing_parent()))
-        if backing in _REFUSED_FILESYSTEMS:
+        backing = why_not_kept(self._existing_parent())
+        if backing:
             raise FailedPrecondition(
                 f"storage driver overlay2 is not supported over {backing} ({self._home})",
                 hint="put the data root on ext4 or xfs: --data-root",
