@@ -163,8 +163,8 @@ def test_a_file_in_utf_16_with_its_mark(load, mark: bytes, encoding: str) -> Non
 
 def test_keys_that_only_dockerd_knows_are_accepted(load) -> None:
     document = {
-        "log-driver": "json-file",
-        "log-opts": {"max-size": "10m"},
+        "log-level": "info",
+        "shutdown-timeout": 5,
         "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 1, "Soft": 1}},
         "fixed-cidr-v6": "fd00::/80",
         "ip-forward": True,
@@ -290,6 +290,8 @@ def test_every_setting_has_a_variable(load) -> None:
         "ONGGI_KEEP_BLOBS": "true",
         "ONGGI_COMPAT": "20.10",
         "ONGGI_DEFAULT_PLATFORM": "linux/arm64",
+        "ONGGI_LOG_DRIVER": "local",
+        "ONGGI_LOG_OPTS": '{"max-size": "1m"}',
     }
     config = load(None, environ)
     assert config == Config(
@@ -319,6 +321,8 @@ def test_every_setting_has_a_variable(load) -> None:
         keep_blobs=True,
         compat="20.10",
         default_platform="linux/arm64",
+        log_driver="local",
+        log_opts={"max-size": "1m"},
     )
     covered = {f"ONGGI_{item.name.upper()}" for item in fields(Config)} - {"ONGGI_CONFIG_FILE"}
     assert covered == set(environ)

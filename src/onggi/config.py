@@ -44,7 +44,7 @@ _DOCKER_KEYS = """
     default-runtime default-shm-size default-ulimits deprecated-key-path dns dns-opts dns-search
     exec-opts experimental features firewall-backend fixed-cidr fixed-cidr-v6 group host-gateway-ip
     host-gateway-ips hosts icc init init-path ip ip-forward ip-forward-no-drop ip-masq ip6tables
-    iptables ipv6 live-restore log-driver log-format log-level log-opts metrics-addr min-api-version mtu
+    iptables ipv6 live-restore log-format log-level metrics-addr min-api-version mtu
     network-control-plane-mtu network-diagnostic-port no-new-privileges node-generic-resources nri-opts
     oom-score-adjust pidfile raw-logs rootless runtimes seccomp-profile selinux-enabled shutdown-timeout
     swarm-default-advertise-addr swarm-raft-election-tick swarm-raft-heartbeat-tick tls tlscacert
@@ -73,7 +73,8 @@ class Config:
     order for ``<host[:port]>/`` (without root, ``~/.config/docker/certs.d`` comes first).
     ``partial_max_age_s``: how long a received, unused blob waits for the next pull.
     ``docker_auth_config`` is the text of a ``config.json`` whose ``auths`` win over the file's.
-    ``default_platform`` is text as of ``--platform``.
+    ``default_platform`` is text as of ``--platform``. ``log_opts`` belong to ``log_driver``, the one of
+    containers that name none.
     """
 
     data_root: Path = Path("/var/lib/onggi")
@@ -102,6 +103,8 @@ class Config:
     keep_blobs: bool = False
     compat: str = "28"
     default_platform: str | None = None
+    log_driver: str = "json-file"
+    log_opts: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def load(
@@ -154,6 +157,8 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     "keep_blobs": ("keep-blobs", "boolean"),
     "compat": ("compat", "compat"),
     "default_platform": ("", "text"),
+    "log_driver": ("log-driver", "text"),
+    "log_opts": ("log-opts", "texts by name"),
 }
 _FIELD_OF_KEY = {key: name for name, (key, _) in _SETTINGS.items() if key}
 # Settings for which 0 stands for the default, as in dockerd.

@@ -55,6 +55,12 @@ def _texts(value: object) -> tuple[str, ...]:
     return texts
 
 
+def _texts_by_name(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ValueError("must be an object of strings")
+    return dict(value)
+
+
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
@@ -209,6 +215,7 @@ KINDS: dict[str, Callable[[object], object]] = {
     "seconds": _seconds,
     "text": _text,
     "texts": _texts,
+    "texts by name": _texts_by_name,
 }
 _LISTS = ("insecure registries", "labels", "mirrors", "paths", "texts")
 _READERS: dict[str, Callable[[str], Any]] = {
@@ -216,6 +223,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "mirrors by registry": json.loads,
     "positive count": int,
     "seconds": float,
+    "texts by name": json.loads,
 }
 
 

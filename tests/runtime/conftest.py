@@ -136,6 +136,7 @@ class Supervised:
                 "max_bytes": rotation[0],
                 "max_files": rotation[1],
                 "compress": options.get("compress", False),
+                "attributes": "",
             },
             "health": options.get("health"),
             "tty": options.get("tty", False),

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onggi.runtime.supervisor.log import JsonFile, LineSplitter, NoLog, open_log
+from onggi.runtime.supervisor.log import JsonFile, NoLog, open_log
+from onggi.runtime.supervisor.messages import LineSplitter
 
 SECOND = 1_700_000_000_000_000_000
 

@@ -190,10 +190,10 @@ def _host_config(session: Session) -> dict[str, Any]:
     config |= {field: list(session.flag(flag)) or None for flag, field in _LISTS.items()}
     config |= {field: session.flag(flag) for flag, field in _VALUES.items() if session.given(flag)}
     config |= {field: dict(session.flag(flag)) or None for flag, field in _MAPS.items()}
-    config["LogConfig"] = {
-        "Type": session.flag("log-driver") or "json-file",
-        "Config": dict(session.flag("log-opt")),
-    }
+    driver, log_options = session.flag("log-driver"), dict(session.flag("log-opt"))
+    if driver == "none" and log_options:
+        raise refuse(session, "invalid logging opts for driver none")
+    config["LogConfig"] = {"Type": driver, "Config": log_options}
     if session.given("init"):
         config["Init"] = session.flag("init")
     options = list(session.flag("security-opt"))

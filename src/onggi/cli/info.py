@@ -43,6 +43,10 @@ def _lines(fields: Mapping[str, Any]) -> Iterator[str]:
     yield f" Storage Driver: {fields['Driver']}"
     for name, value in fields["DriverStatus"]:
         yield f"  {name}: {value}"
+    yield f" Logging Driver: {fields['LoggingDriver']}"
+    yield " Plugins:"
+    for kind, names in fields["Plugins"].items():
+        yield f"  {kind}: {' '.join(names)}"
     for label, name in _HOST:
         if name in fields:
             yield f" {label}: {fields[name]}"

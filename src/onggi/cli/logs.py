@@ -12,7 +12,7 @@ from onggi.oci.timestamps import parse_moment
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
-    from onggi.engine.containers.logs import LogEntry
+    from onggi.engine.containers.log_entries import LogEntry
 
 __all__ = ["run"]
 
@@ -36,9 +36,20 @@ def run(session: Session) -> int:
 
 
 def _formatter(session: Session) -> Callable[[LogEntry], bytes]:
-    if not session.flag("timestamps"):
+    timestamps, details = session.flag("timestamps"), session.flag("details")
+    if not timestamps and not details:
         return lambda entry: entry.data
-    return lambda entry: _stamp(entry.time_ns) + entry.data
+    return lambda entry: (
+        (_stamp(entry.time_ns) if timestamps else b"") + (_details(entry) if details else b"") + entry.data
+    )
+
+
+def _details(entry: LogEntry) -> bytes:
+    """Attributes that the log driver was asked to keep, percent-encoded: ``a=1,b=2``."""
+    from urllib.parse import quote_plus
+
+    pairs = sorted(entry.attributes.items())
+    return ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs).encode() + b" "
 
 
 def _stamp(time_ns: int) -> bytes:

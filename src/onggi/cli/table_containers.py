@@ -207,6 +207,7 @@ def _looking() -> tuple[Command, ...]:
             arity=ONE,
             completes="container",
             flags=(
+                Flag("details", "bool", "Show extra details provided to logs"),
                 Flag("follow", "bool", "Follow log output", short="f"),
                 Flag("since", "string", _time_help("Show logs since timestamp")),
                 Flag(

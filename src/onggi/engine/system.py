@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from onggi.engine.containers import known_containers
+from onggi.engine.containers.log_drivers import log_drivers
 from onggi.engine.core import Core
 from onggi.engine.doctor import Finding, examine
 from onggi.engine.image import Image
@@ -125,8 +126,10 @@ class System:
             "Images": len(core.images.ids()),
             "Driver": core.driver.name,
             "DriverStatus": self._driver_status(),
+            "Plugins": {"Log": log_drivers()},
             "SystemTime": format_ns(time.time_ns()),
             "Debug": config.debug,
+            "LoggingDriver": config.log_driver,
             "KernelVersion": platform.release(),
             "OperatingSystem": release.get("PRETTY_NAME", "Linux"),
             "OSVersion": release.get("VERSION_ID"),

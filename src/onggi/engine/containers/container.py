@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
     from onggi.engine.containers.executions import ExecOptions, Execution
-    from onggi.engine.containers.logs import LogEntry
+    from onggi.engine.containers.log_entries import LogEntry
     from onggi.engine.containers.networking import Networks
     from onggi.engine.core import Core
     from onggi.engine.image import Image
@@ -291,17 +291,18 @@ class Container:
 
         Raises UnreadableLog.
         """
-        from pathlib import Path
-
+        from onggi.engine.containers.log_entries import decode_json, decode_local
+        from onggi.engine.containers.log_settings import log_driver, log_file
         from onggi.engine.containers.logs import UnreadableLog, read_log
 
         stored = self.stored
-        kind = (stored.host_config.get("LogConfig") or {}).get("Type") or "json-file"
-        if kind != "json-file":
+        kind, _ = log_driver(stored)
+        path = log_file(stored, self._core.containers.path(self.id))
+        if path is None:
             raise UnreadableLog(kind)
-        path = stored.document.get("LogPath") or self._core.containers.path(self.id) / f"{self.id}-json.log"
         return read_log(
-            Path(path),
+            path,
+            decode_json if kind == "json-file" else decode_local,
             since_ns=None if since is None else int(since * 1e9),
             until_ns=None if until is None else int(until * 1e9),
             tail=tail,

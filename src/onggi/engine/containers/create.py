@@ -14,6 +14,7 @@ from time import time_ns
 from onggi.engine.containers.checks import InvalidOption, adapted_host_config, check_host_config
 from onggi.engine.containers.health import check_health
 from onggi.engine.containers.init_layer import fill_init_layer
+from onggi.engine.containers.log_drivers import log_config
 from onggi.engine.containers.merge import command_line, merged_config
 from onggi.engine.containers.names import NameTaken, check_name, new_id, random_name
 from onggi.engine.containers.networking import Networks, endpoint_settings
@@ -69,6 +70,9 @@ def create_container(core: Core, networks: Networks, request: CreateRequest) -> 
     check_health(config)
     host_config = adapted_host_config(request.host_config, host, core.config.compat)
     warnings = check_host_config(host_config, host)
+    host_config["LogConfig"] = log_config(
+        host_config.get("LogConfig"), core.config.log_driver, core.config.log_opts
+    )
     networks.check(host_config["NetworkMode"])
     id = new_id()
     _settle_hostname(config, host_config, id)

@@ -1,50 +1,31 @@
-"""What containers wrote, read back from Docker's json-file logs.
+"""What containers wrote, read back from log files (log_entries.py).
 
-Rotated files are read first, oldest first. A line torn by a crash is passed over.
+Rotated files are read first, oldest first. What a crash tore is passed over.
 
-Source: moby ``daemon/logger/jsonfilelog``, ``loggerutils/logfile.go``; docker-engine §4.8.
+Source: moby ``loggerutils/logfile.go``; docker-engine §4.8.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onggi.cancel import CancelToken
-from onggi.errors import InvalidArgument, Unsupported
-from onggi.oci.timestamps import parse_ns
-from onggi.record import record
+from onggi.engine.containers.log_entries import Decoder, LogEntry, decode_json
+from onggi.errors import Unsupported
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
-__all__ = ["LogEntry", "UnreadableLog", "log_settings", "read_log"]
+__all__ = ["UnreadableLog", "read_log"]
 
-# Docker never rotates unless told to; a disk filled by one container is nobody's wish.
-_DEFAULT_MAX_BYTES, _DEFAULT_MAX_FILES = 100 * 1024 * 1024, 5
 _POLL_S = 0.1
 _BLOCK_BYTES = 64 * 1024
-_UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-_KNOWN_OPTIONS = frozenset(
-    {
-        "max-size",
-        "max-file",
-        "compress",
-        "labels",
-        "labels-regex",
-        "env",
-        "env-regex",
-        "tag",
-        "mode",
-        "max-buffer-size",
-    }
-)
 
 
 class UnreadableLog(Unsupported):
@@ -54,70 +35,9 @@ class UnreadableLog(Unsupported):
         super().__init__("configured logging driver does not support reading", hint=f"it is {driver}")
 
 
-@record
-class LogEntry:
-    """One entry. ``stream`` is stdout or stderr, ``data`` has the newline that the container wrote."""
-
-    stream: str
-    data: bytes
-    time_ns: int
-
-
-# --- settings -----------------------------------------------------------------------------------
-
-
-def log_settings(host_config: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """What a supervisor is told about the log. Raises InvalidArgument, Unsupported."""
-    given = host_config.get("LogConfig") or {}
-    kind, options = given.get("Type") or "json-file", given.get("Config") or {}
-    if kind == "none":
-        return {"type": "none"}
-    if kind != "json-file":
-        raise Unsupported(f"logger: no log driver named '{kind}' is registered", hint="use json-file or none")
-    for name in options:
-        if name not in _KNOWN_OPTIONS:
-            raise InvalidArgument(f"unknown log opt '{name}' for json-file log driver")
-    max_bytes = _size(options.get("max-size"))
-    max_files = _count(options.get("max-file"), default=1 if "max-size" in options else _DEFAULT_MAX_FILES)
-    return {
-        "type": kind,
-        "path": path,
-        "max_bytes": max_bytes,
-        "max_files": max_files,
-        "compress": options.get("compress", "false").lower() in ("1", "t", "true"),
-    }
-
-
-def _size(text: str | None) -> int:
-    """Bytes; 0 for no limit (``-1``)."""
-    if text is None:
-        return _DEFAULT_MAX_BYTES
-    if text == "-1":
-        return 0
-    lower = text.lower().removesuffix("ib").removesuffix("b") or text
-    digits, unit = (lower[:-1], lower[-1]) if lower[-1:].isalpha() else (lower, "")
-    try:
-        size = int(float(digits) * _UNITS[unit])
-    except (ValueError, KeyError):
-        raise InvalidArgument(f"invalid size: '{text}'", hint="like 10m: --log-opt max-size=10m") from None
-    if size <= 0:
-        raise InvalidArgument("max-size must be a positive number")
-    return size
-
-
-def _count(text: str | None, default: int) -> int:
-    if text is None:
-        return default
-    if not text.isdigit() or int(text) < 1:
-        raise InvalidArgument("max-file cannot be less than 1", hint="a number: --log-opt max-file=3")
-    return int(text)
-
-
-# --- reading ------------------------------------------------------------------------------------
-
-
 def read_log(
     path: Path,
+    decode: Decoder = decode_json,
     *,
     since_ns: int | None = None,
     until_ns: int | None = None,
@@ -126,7 +46,7 @@ def read_log(
     cancel: CancelToken | None = None,
 ) -> Iterator[LogEntry]:
     """Entries in order. ``tail``: the last ones only; ``follow`` says whether more can still come."""
-    reader = _Reader(path)
+    reader = _Reader(path, decode)
     # Asked before reading: what comes until the answer was no is then on disk.
     more = follow is not None and follow()
     known: Iterator[LogEntry] = reader.known()
@@ -165,8 +85,9 @@ def _within(entries: Iterator[LogEntry], since_ns: int | None, until_ns: int | N
 class _Reader:
     """Reads a log and its rotated files, and goes on where it stopped."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, decode: Decoder) -> None:
         self._path = path
+        self._decode = decode
         self._file: BinaryIO | None = None
         self._rest = b""
 
@@ -175,7 +96,7 @@ class _Reader:
         self._open()
         for path in self._rotated():
             with _open_any(path) as file:
-                yield from _entries(file)
+                yield from self._blocks(file, b"")
         yield from self._read()
 
     def fresh(self) -> Iterator[LogEntry]:
@@ -221,30 +142,16 @@ class _Reader:
         if os.fstat(self._file.fileno()).st_size < self._file.tell():
             self._file.seek(0)  # one file only: it began anew
             self._rest = b""
-        while block := self._file.read(_BLOCK_BYTES):
-            *lines, self._rest = (self._rest + block).split(b"\n")
-            for line in lines:
-                entry = _entry(line)
-                if entry is not None:
-                    yield entry
+        yield from self._blocks(self._file, self._rest)
+
+    def _blocks(self, file: BinaryIO, rest: bytes) -> Iterator[LogEntry]:
+        """Whole entries; what is left of the last one is kept for the live file's next bytes."""
+        while block := file.read(_BLOCK_BYTES):
+            entries, rest = self._decode(rest + block)
+            if file is self._file:
+                self._rest = rest
+            yield from entries
 
 
 def _open_any(path: Path) -> Any:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-
-
-def _entries(lines: Iterator[bytes]) -> Iterator[LogEntry]:
-    for line in lines:
-        entry = _entry(line)
-        if entry is not None:
-            yield entry
-
-
-def _entry(line: bytes) -> LogEntry | None:
-    try:
-        document = json.loads(line)
-        time_ns = parse_ns(document["time"])
-        data = document["log"].encode("utf-8", "surrogateescape")
-        return None if time_ns is None else LogEntry(document["stream"], data, time_ns)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from onggi.engine.containers.health import health_checks
 from onggi.engine.containers.init_layer import ensure_directory
-from onggi.engine.containers.logs import log_settings
+from onggi.engine.containers.log_settings import log_driver, log_file, log_settings
 from onggi.engine.containers.network_files import hosts_file, resolv_conf
 from onggi.engine.containers.networking import Connection, Networks
 from onggi.engine.core import Core
@@ -190,8 +190,9 @@ class _Starting:
         self._stored.document.update(paths)
 
     def _log_path(self) -> str:
-        kind = (self._stored.host_config.get("LogConfig") or {}).get("Type") or "json-file"
-        return str(self._directory / f"{self._stored.id}-json.log") if kind == "json-file" else ""
+        """Docker tells the file of one driver only."""
+        is_told = log_driver(self._stored)[0] == "json-file"
+        return str(log_file(self._stored, self._directory)) if is_told else ""
 
     def _shm_path(self) -> str:
         """Shared memory that is no more than the container's own needs no place on the host."""
@@ -258,7 +259,7 @@ class _Starting:
             "private_mounts": self._private_mounts(),
             "shared_memory": shared_memory if mode == "shareable" else None,
             "memory_events": self._memory_events(),
-            "log": log_settings(stored.host_config, self._log_path()),
+            "log": log_settings(stored, self._directory),
             "health": health_checks(stored, user, self._bundle, core.config.compat),
             "tty": bool(config.get("Tty")),
             "open_stdin": bool(config.get("OpenStdin")),

@@ -21,8 +21,8 @@ import termios
 import time
 from collections.abc import Callable
 
-from onggi.runtime.supervisor.log import LineSplitter
 from onggi.runtime.supervisor.loop import READ, WRITE, Loop
+from onggi.runtime.supervisor.messages import LineSplitter
 from onggi.runtime.supervisor.protocol import RESULT, STDERR, STDOUT, frame
 
 __all__ = ["Client", "Streams"]

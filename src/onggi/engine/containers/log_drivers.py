@@ -1,0 +1,103 @@
+"""Log drivers: which there are, and what options each takes, in dockerd's words.
+
+Source: moby ``daemon/logger/factory.go`` (ValidateLogOpts), each driver's ``ValidateLogOpt``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from onggi.engine.containers.log_values import human_bytes
+from onggi.errors import InvalidArgument
+from onggi.record import record
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["DEFAULT_DRIVER", "InvalidLogOption", "LogDriver", "check_log_config", "log_config", "log_drivers"]
+
+DEFAULT_DRIVER = "json-file"
+_MODES = ("", "blocking", "non-blocking")
+# Whatever the driver.
+_COMMON = frozenset({"mode", "max-buffer-size"})
+_ATTRIBUTES = frozenset({"labels", "labels-regex", "env", "env-regex", "tag"})
+_FILES = frozenset({"max-size", "max-file", "compress"})
+
+Options = Mapping[str, str]
+
+
+class InvalidLogOption(InvalidArgument):
+    """An option that a log driver does not take."""
+
+
+@record
+class LogDriver:
+    """``check`` raises InvalidLogOption; ``complaint`` words an option that is not known (``{}``)."""
+
+    name: str
+    options: frozenset[str]
+    check: Callable[[Options], None]
+    complaint: str
+
+
+def _nothing(options: Options) -> None:
+    """Values are looked at when the log is opened, as dockerd does."""
+
+
+_DRIVERS = {
+    driver.name: driver
+    for driver in (
+        LogDriver(
+            "json-file", _FILES | _ATTRIBUTES, _nothing, "unknown log opt '{}' for json-file log driver"
+        ),
+        LogDriver("local", _FILES | _ATTRIBUTES, _nothing, "unknown log opt '{}' for log driver local"),
+    )
+}
+
+
+def log_drivers() -> list[str]:
+    """Names of those that work here, sorted; ``none`` is no driver, but can be asked for."""
+    return sorted(_DRIVERS)
+
+
+def log_config(given: Mapping[str, Any] | None, default: str, options: Options) -> dict[str, Any]:
+    """HostConfig's LogConfig: what is not said is the engine's default. Raises InvalidLogOption."""
+    given = given or {}
+    kind, config = given.get("Type") or default, dict(given.get("Config") or {})
+    if kind == default:
+        config = {**options, **config}
+    check_log_config(kind, config)
+    return {"Type": kind, "Config": dict(sorted(config.items()))}
+
+
+def check_log_config(kind: str, options: Options) -> None:
+    """Raises InvalidLogOption."""
+    if kind == "none":
+        return
+    _check_mode(options)
+    driver = _DRIVERS.get(kind)
+    if driver is None:
+        raise InvalidLogOption(
+            f"logger: no log driver named '{kind}' is registered",
+            hint=f"known: {', '.join(['none', *log_drivers()])}",
+        )
+    for name in options:
+        if name not in driver.options and name not in _COMMON:
+            known = ", ".join(sorted(driver.options | _COMMON))
+            raise InvalidLogOption(driver.complaint.format(name), hint=f"it takes {known}")
+    driver.check(options)
+
+
+def _check_mode(options: Options) -> None:
+    mode = options.get("mode", "")
+    if mode not in _MODES:
+        raise InvalidLogOption(f"logger: logging mode not supported: {mode}")
+    if "max-buffer-size" not in options:
+        return
+    if mode != "non-blocking":
+        raise InvalidLogOption("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
+    try:
+        human_bytes(options["max-buffer-size"], binary=True)
+    except ValueError as error:
+        raise InvalidLogOption(f"error parsing option max-buffer-size: {error}") from error
