@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from onggi.drivers.erofs import Erofs
+from onggi.drivers.erofs_options import ErofsOptions
 from onggi.drivers.overlay2 import Overlay2
 from onggi.drivers.workers import Workers
 from onggi.errors import DataLoss
@@ -26,6 +27,7 @@ from onggi.store.layout import Layout
 DRIVERS = {
     "overlay2": lambda layout: Overlay2(layout.driver_home),
     "erofs": lambda layout: Erofs(layout.driver_home, layout.root.parent / "run"),
+    "erofs 4096": lambda layout: Erofs(layout.driver_home, layout.root.parent / "run", ErofsOptions(4096)),
 }
 
 
@@ -33,14 +35,14 @@ class Rig:
     """A store on one driver, and layers made of ``{name: content}``."""
 
     def __init__(self, root: Path, name: str) -> None:
-        self.layout = Layout(root, name)
+        self.layout = Layout(root, name.partition(" ")[0])
         self.layout.create()
         self.driver = DRIVERS[name](self.layout)
         self.driver.check_host()
         self.driver.prepare()
         self.images = ImageDB(self.layout.imagedb)
         self.store = LayerStore(self.layout, self.driver, self.images, compat="28")
-        self.workers = Workers()
+        self.workers = Workers(self.driver.job_name)
 
     def unpack(self, data: bytes, parent=None, depth=None):
         diff = DiffID.of(data)
@@ -243,6 +245,7 @@ def test_recover_leaves_live_work_alone(rig):
 HARMS = {
     "overlay2": ["directory", "link", "symlink", "lower"],
     "erofs": ["directory", "layer.tar", "layer.erofs", "parent", "no parent"],
+    "erofs 4096": ["directory", "layer.data", "tar-split.json.gz", "layer.erofs", "parent", "no parent"],
 }
 
 
@@ -259,7 +262,7 @@ def test_damaged_layer_is_remade_under_its_children(rig, harm):
         shutil.rmtree(directory)
     elif harm == "symlink":
         os.unlink(rig.layout.driver_home / "l" / (directory / "link").read_text())
-    elif harm in ("layer.tar", "no parent"):
+    elif harm in ("layer.tar", "layer.data", "tar-split.json.gz", "no parent"):
         os.unlink(directory / harm.removeprefix("no "))
     else:
         (directory / harm).write_text("")
@@ -306,15 +309,14 @@ def test_a_second_try_begins_anew(rig):
 
 def change(rig, record, content: bytes | None) -> None:
     """Change, lengthen or delete ``etc/hosts`` where the driver keeps it."""
-    tar = rig.driver.path(record.cache_id) / "layer.tar"
-    if not tar.exists():
-        hosts = rig.driver.diff_path(record.cache_id) / "etc/hosts"
+    path = rig.driver.files(record.cache_id)
+    if path.is_dir():
+        hosts = path / "etc/hosts"
         hosts.unlink() if content is None else hosts.write_bytes(content)
     elif content is None:
-        os.truncate(tar, 600)
+        os.truncate(path, 600 if path.name == "layer.tar" else 0)
     else:
-        data = tar.read_bytes()
-        tar.write_bytes(data.replace(b"127.0.0.1\n", content))
+        path.write_bytes(path.read_bytes().replace(b"127.0.0.1\n", content))
 
 
 @pytest.mark.parametrize("content", [b"127.0.0.2\n", b"longer than before\n", None])

@@ -282,8 +282,8 @@ def gzip_writer(fd: int) -> Iterator[SupportsWrite]:
 
 
 @contextmanager
-def read_gzip(path: Path) -> Iterator[TarSplitReader]:
-    """Entries of a ``tar-split.json.gz``.
+def read_gzip(path: Path | BinaryIO) -> Iterator[TarSplitReader]:
+    """Entries of a ``tar-split.json.gz``, by its path or opened.
 
     Raises (inside the block): InvalidTarSplit, for what is no gzip file, cut off, or not there too.
     """

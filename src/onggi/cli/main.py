@@ -158,7 +158,9 @@ def _late_flags(program: Program, command: Command) -> list[Flag]:
 def _settings(globals: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """Global flags as Config fields; those after the command win."""
     given = {**globals, **values}
-    return {name.replace("-", "_"): given[name] for name in _ALSO_AFTER_COMMAND if name in given}
+    found = {name.replace("-", "_"): given[name] for name in _ALSO_AFTER_COMMAND if name in given}
+    # After 'run' and 'create' the word means the container's.
+    return found | ({"storage_opts": globals["storage-opt"]} if globals.get("storage-opt") else {})
 
 
 def _show_command(command: Command, path: str, out: Output) -> int:

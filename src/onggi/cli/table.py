@@ -48,6 +48,7 @@ _GLOBAL = (
     Flag("debug", "bool", "Show where an error comes from", short="D"),
     Flag("host", "list", "Refused: there is no daemon to connect to", short="H"),
     Flag("storage-driver", "string", "Storage driver to use", choices=("auto", "erofs", "overlay2")),
+    Flag("storage-opt", "list", "Storage driver options"),
     Flag("version", "bool", "Print version information and quit", short="v"),
 )
 

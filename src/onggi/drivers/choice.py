@@ -10,6 +10,7 @@ erofs, which needs no privilege.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from onggi.record import record
@@ -82,12 +83,16 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def open_driver(layout: Layout, exec_root: Path) -> Overlay2 | Erofs:
-    """The driver that a layout is for; ``exec_root`` is for what lives until the host is switched off."""
+def open_driver(layout: Layout, exec_root: Path, storage_opts: Sequence[str] = ()) -> Overlay2 | Erofs:
+    """The driver that a layout is for; ``exec_root`` is for what lives until the host is switched off.
+
+    Raises InvalidArgument for a setting that the driver does not know.
+    """
     if layout.driver == "erofs":
         from onggi.drivers.erofs import Erofs
+        from onggi.drivers.erofs_options import read_erofs_options
 
-        return Erofs(layout.driver_home, exec_root)
+        return Erofs(layout.driver_home, exec_root, read_erofs_options(storage_opts))
     from onggi.drivers.overlay2 import Overlay2
 
     return Overlay2(layout.driver_home)

@@ -5,11 +5,15 @@
     R/erofs/
     └── <cache-id>/           0710
         ├── layer.tar         0400  the layer's uncompressed tar, byte for byte
-        ├── layer.erofs       0400  its index: names, owners, modes, times, and where contents lie in the tar
+        ├── layer.erofs       0400  its index: names, owners, modes, times, and where contents lie
         ├── layer.sums        0400  a checksum of every content (archive/layer_sums.py)
         └── parent            0600  cache-id of the layer right below       (not at the base)
 
-    A layer that no index can show, in the place of the first three:
+    A layer kept with ``erofs.block-size=4096`` (aligned.py), in the place of the tar and its sums:
+        ├── layer.data        0400  its contents, each on a block of 4 KiB
+        └── tar-split.json.gz 0400  what else its tar is made of
+
+    A layer that no index can show, in the place of all but ``parent``:
         └── diff/             0755  the layer's files as overlay2 has them; tar-split is in layerdb
 
 Keeping needs no privilege and no mount: every user can hold images so, true owners and file
@@ -29,7 +33,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onggi.drivers import unpacked
-from onggi.drivers.erofs_names import DIFF, INDEX, PARENT, SUMS, TAR
+from onggi.drivers.erofs_names import DIFF, INDEX, PARENT, SUMS
+from onggi.drivers.erofs_options import ErofsOptions
 from onggi.drivers.job import Job
 from onggi.drivers.staged import StagedDirectory
 from onggi.errors import DataLoss, InvalidArgument
@@ -40,6 +45,7 @@ from onggi.store.layerdb import is_cache_id
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from onggi.archive.tar import Member
+    from onggi.drivers.aligned import AlignedFile
     from onggi.drivers.flaw import Flaw
     from onggi.drivers.layer_mounts import LayerMounts
     from onggi.drivers.tar_content import TarFile
@@ -50,20 +56,19 @@ __all__ = ["Erofs", "MAX_DEPTH"]
 MAX_DEPTH = 499
 """Layers of one image: overlayfs takes 500 lower directories, one is left for a container's own."""
 
-_PIECE_BYTES = 1 << 20
-
 
 class Erofs:
     """The erofs directories of one data root."""
 
     name = "erofs"
     max_depth = MAX_DEPTH
-    job_name = "keep"
     derived = frozenset((f"erofs/{INDEX}", f"erofs/{SUMS}"))
 
-    def __init__(self, home: Path, exec_root: Path) -> None:
+    def __init__(self, home: Path, exec_root: Path, options: ErofsOptions | None = None) -> None:
         self._home = home
         self._exec_root = exec_root
+        self._options = options or ErofsOptions()
+        self.job_name = "keep" if self._options.block_bytes == 512 else "align"
 
     def check_host(self) -> None:
         """Everybody can keep layers so; whether they can be mounted is told when somebody wants to."""
@@ -79,7 +84,7 @@ class Erofs:
         reason = self._why_not_mountable()
         return [
             ("Backing Filesystem", statfs_type(str(self._existing_parent()))),
-            ("Block Size", "512"),
+            ("Block Size", str(self._options.block_bytes)),
             ("Mounts", f"no: {reason}" if reason else "by descriptor"),
         ]
 
@@ -110,7 +115,7 @@ class Erofs:
         return StagedDirectory(cache_id, link, directory)
 
     def job(self, staged: StagedDirectory, write_set: Path) -> Job:
-        """Keep the tar, write the index; unpack what no index can show."""
+        """Keep the tar, or its contents aligned, and write the index; unpack what no index can show."""
         from onggi.drivers.erofs_files import UUID_DIGITS
 
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -176,15 +181,30 @@ class Erofs:
     def _is_unpacked(self, cache_id: CacheID) -> bool:
         return self.diff_path(cache_id).is_dir()
 
+    def _is_aligned(self, cache_id: CacheID) -> bool:
+        from onggi.drivers.erofs_files import is_aligned
+
+        return is_aligned(self.path(cache_id))
+
+    def _kept(self, cache_id: CacheID) -> TarFile | AlignedFile:
+        """The content of a layer that is not unpacked."""
+        if self._is_aligned(cache_id):
+            from onggi.drivers.aligned import AlignedFile
+
+            return AlignedFile(self.path(cache_id))
+        from onggi.drivers.tar_content import TarFile
+
+        return TarFile(self.path(cache_id))
+
     def damage(self, cache_id: CacheID, parent: CacheID | None) -> str:
         """What makes a layer unusable, or an empty string."""
+        from onggi.drivers.erofs_files import lost_file, read_size
+
         base = self.path(cache_id)
         if not self._is_unpacked(cache_id):
-            try:
-                os.stat(base / TAR)
-            except OSError:
-                return "its tar is gone"
-            if not _size(base / INDEX):
+            if lost := lost_file(base):
+                return f"its {lost} is gone"
+            if not read_size(base / INDEX):
                 return "its index is missing or empty"
         if self.below(cache_id) != parent:
             return "its parent file does not name the layer below"
@@ -261,12 +281,13 @@ class Erofs:
         return sorted(CacheID(name) for name in names if not name.startswith("."))
 
     def graph_data(self, cache_id: CacheID) -> dict[str, str]:
-        """``GraphDriver.Data``: where the layer's tar and index are, and the directories of those below."""
+        """``GraphDriver.Data``: the layer's contents and index, and the directories of those below."""
         base = self.path(cache_id)
         if self._is_unpacked(cache_id):
             data = {"UpperDir": str(base / DIFF)}
         else:
-            data = {"Tar": str(base / TAR), "Index": str(base / INDEX)}
+            name = "Data" if self._is_aligned(cache_id) else "Tar"
+            data = {name: str(self._kept(cache_id).data), "Index": str(base / INDEX)}
         lowers = [str(path) for path in self.lowers(cache_id)]
         return {"LowerDir": ":".join(lowers), **data} if lowers else data
 
@@ -288,38 +309,37 @@ class Erofs:
         """The layer's tar stream. Raises (while iterating) DataLoss, OSError."""
         if self._is_unpacked(cache_id):
             return unpacked.tar(self.diff_path(cache_id), tar_split)
-        return _pieces(self.path(cache_id) / TAR)
+        return self._kept(cache_id).pieces()
 
     def tar_size(self, cache_id: CacheID, tar_split: Path) -> int:
         """Bytes of :meth:`tar`. Raises DataLoss."""
         if self._is_unpacked(cache_id):
             return unpacked.tar_size(tar_split)
-        return _size(self.path(cache_id) / TAR)
+        return self._kept(cache_id).size_bytes()
 
     def members(self, cache_id: CacheID, tar_split: Path) -> Iterator[Member]:
         """The archive's members in its order, contents passed over. Raises (while iterating) DataLoss."""
         if self._is_unpacked(cache_id):
             return unpacked.members(tar_split)
-        return _tar_file(self.path(cache_id)).members()
+        return self._kept(cache_id).members()
 
     def content(self, cache_id: CacheID, tar_split: Path, member: Member) -> Iterator[bytes]:
         """A member's content, checked against its checksum. Raises (while iterating) DataLoss."""
         if self._is_unpacked(cache_id):
             return unpacked.content(self.diff_path(cache_id), tar_split, member)
-        return _tar_file(self.path(cache_id)).content(member.name)
+        return self._kept(cache_id).content(member)
 
     def tree(self, cache_id: CacheID, kept: KeptDirectories) -> LayerTree:
-        """The index with its tar, or ``diff/``, opened. Raises FileNotFoundError, InvalidIndex."""
+        """The index with its contents, or ``diff/``, opened. Raises FileNotFoundError, InvalidIndex."""
         if self._is_unpacked(cache_id):
             return unpacked.tree(self.diff_path(cache_id), kept)
         from onggi.tree.index_layer import IndexLayer
 
-        base = self.path(cache_id)
-        return IndexLayer(base / INDEX, base / TAR)
+        return IndexLayer(self.path(cache_id) / INDEX, self._kept(cache_id).data)
 
     def files(self, cache_id: CacheID) -> Path:
-        """``diff/`` of a layer that had to be unpacked, else its tar."""
-        return self.diff_path(cache_id) if self._is_unpacked(cache_id) else self.path(cache_id) / TAR
+        """``diff/`` of a layer that had to be unpacked, else its tar, or its aligned contents."""
+        return self.diff_path(cache_id) if self._is_unpacked(cache_id) else self._kept(cache_id).data
 
     def mount(self, cache_id: CacheID, target: Path) -> None:
         """Mount the stack that ends in ``cache_id`` read-only on ``target``. Raises CannotMount, DataLoss."""
@@ -404,22 +424,3 @@ def _sync_files(directories: Sequence[Path]) -> None:
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
     return entry.is_file(follow_symlinks=False)
-
-
-def _size(path: Path) -> int:
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with open(path, "rb", buffering=0) as file:
-        while piece := file.read(_PIECE_BYTES):
-            yield piece
-
-
-def _tar_file(directory: Path) -> TarFile:
-    from onggi.drivers.tar_content import TarFile
-
-    return TarFile(directory)

@@ -1,4 +1,4 @@
-"""Mounts of layers that are a tar and an index, and of stacks of them.
+"""Mounts of layers that are contents and an index, and of stacks of them.
 
 A layer's mount is detached: ``fsopen``, ``fsmount``, and a descriptor in hand that nothing sees.
 Overlayfs takes it as a lower directory by descriptor; only the stack itself is attached. So no
@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from onggi.drivers.erofs_names import DIFF, INDEX, TAR
+from onggi.drivers.erofs_files import data_file
+from onggi.drivers.erofs_names import DIFF, INDEX
 from onggi.errors import DataLoss, FailedPrecondition
 from onggi.linux.filesystem import statfs_type
 from onggi.linux.mount import MountError, bind_mount, overlay_mount
@@ -67,7 +68,7 @@ def layer_mount(layer: Path) -> int:
 
     Raises CannotMount, DamagedIndex.
     """
-    return detached_mount(layer, layer / INDEX, layer / TAR)
+    return detached_mount(layer, layer / INDEX, data_file(layer))
 
 
 def detached_mount(layer: Path, index: Path, data: Path) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["DIFF", "INDEX", "PARENT", "SUMS", "TAR"]
+__all__ = ["DATA", "DIFF", "INDEX", "PARENT", "SPLIT", "SUMS", "TAR"]
 
 TAR = "layer.tar"
 INDEX = "layer.erofs"
 SUMS = "layer.sums"
+DATA = "layer.data"
+SPLIT = "tar-split.json.gz"
 PARENT = "parent"
 DIFF = "diff"

@@ -30,7 +30,7 @@ from onggi.tree.apply import ApplyLimits
 from onggi.tree.errors import LayerTooLarge
 from onggi.tree.expected import ExpectedTree
 
-__all__ = ["MustBeUnpacked", "Scan", "keep", "tree_index"]
+__all__ = ["MustBeUnpacked", "Scan", "keep", "tree_index", "unpack_instead", "write_all", "write_new"]
 
 _READ_BYTES = 1024 * 1024
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -62,18 +62,22 @@ def keep(request: dict[str, object], control: socket.socket, descriptors: list[i
         index = tree_index(scan.tree, data.size_bytes, bytes.fromhex(str(request["uuid"])))
     except NotRepresentable as error:
         stream.finish()
-        return _unpack_instead(request, stream, data, directory, write_set, error)
-    _write_new(directory, INDEX, index)
-    _write_new(directory, SUMS, layer_sums.pack_sums(scan.sums))
+        found = unpack_instead(request, stream, data.pieces(), directory, write_set, error)
+        os.unlink(TAR, dir_fd=directory)
+        return found
+    write_new(directory, INDEX, index)
+    write_new(directory, SUMS, layer_sums.pack_sums(scan.sums))
     stream.finish()
     return {"diff_id": stream.diff_id, "size": scan.tree.sizes()[0], "members": scan.members}
 
 
-def tree_index(tree: ExpectedTree, data_bytes: int, uuid: bytes) -> bytearray:
+def tree_index(
+    tree: ExpectedTree, data_bytes: int, uuid: bytes, *, block_bits: int = BLOCK_BITS_TAR
+) -> bytearray:
     """A tree's index. Raises NotRepresentable."""
     if tree.has_default_acl:
         raise NotRepresentable(b"", f"{DEFAULT.decode()} is handed down by the file system below")
-    return write_index(tree.root, data_bytes=data_bytes, block_bits=BLOCK_BITS_TAR, uuid=uuid)
+    return write_index(tree.root, data_bytes=data_bytes, block_bits=block_bits, uuid=uuid)
 
 
 class _Tar:
@@ -86,7 +90,7 @@ class _Tar:
 
     def write(self, piece: bytes) -> None:
         """Append a piece."""
-        _write_all(self.fd, piece)
+        write_all(self.fd, piece)
         self.size_bytes += len(piece)
         self._flusher.note(self.size_bytes)
 
@@ -138,15 +142,15 @@ class Scan:
         self.members = len(seen)
 
 
-def _unpack_instead(
+def unpack_instead(
     request: dict[str, object],
     stream: Stream,
-    data: _Tar,
+    pieces: Iterable[bytes],
     directory: int,
     write_set: int,
     reason: NotRepresentable,
 ) -> dict[str, object]:
-    """Make a directory of a tar that is complete, and give the tar up."""
+    """Make a directory of a tar that is complete, told again by ``pieces``. Raises MustBeUnpacked."""
     if os.geteuid() != 0:
         raise MustBeUnpacked(reason.reason)
     os.mkdir("diff", 0o755, dir_fd=directory)
@@ -155,21 +159,22 @@ def _unpack_instead(
     split = os.open(TAR_SPLIT, flags, 0o644, dir_fd=write_set)
     confine(root)
     compression = Compression.NONE if request["repeated"] else stream.compression
-    applied = write_tree(request, data.pieces(), root, split, compression)
-    os.unlink(TAR, dir_fd=directory)
+    applied = write_tree(request, pieces, root, split, compression)
     return {"diff_id": stream.diff_id, "size": applied.size_bytes, "members": applied.members}
 
 
-def _write_new(directory: int, name: str, content: bytes | bytearray) -> None:
+def write_new(directory: int, name: str, content: bytes | bytearray) -> None:
+    """Write a file of the layer and send it on its way to the disk."""
     fd = os.open(name, _CREATE, 0o400, dir_fd=directory)
     try:
-        _write_all(fd, content)
+        write_all(fd, content)
         write_back(fd)
     finally:
         os.close(fd)
 
 
-def _write_all(fd: int, content: bytes | bytearray) -> None:
+def write_all(fd: int, content: bytes | bytearray | memoryview) -> None:
+    """Write all of it, however many calls that takes."""
     written = os.write(fd, content)
     view = memoryview(content)
     while written < len(content):

@@ -25,8 +25,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from onggi.drivers.erofs_files import data_file
 from onggi.drivers.erofs_mount import layer_mount
-from onggi.drivers.erofs_names import INDEX, TAR
+from onggi.drivers.erofs_names import INDEX
 from onggi.linux.filesystem import is_mountpoint
 from onggi.linux.mount_calls import (
     MS_BIND,
@@ -165,7 +166,7 @@ def _bound_namespace(directory: Path) -> int:
 
 def _place(layer: Path) -> str:
     """Where a layer is attached: under the name of its directory and of the very files in it."""
-    numbers = (os.stat(layer / name) for name in (INDEX, TAR))
+    numbers = (os.stat(path) for path in (layer / INDEX, data_file(layer)))
     return ".".join((layer.name, *(f"{each.st_dev:x}-{each.st_ino:x}" for each in numbers)))
 
 

@@ -26,12 +26,12 @@ from onggi.archive.erofs.reader import Index
 from onggi.archive.layer_sums import BLOCK, ContentSum, InvalidSums, crc32_function, read_sums
 from onggi.archive.tar import InvalidTar, Member, TarReader, TruncatedTar
 from onggi.archive.tar_format import clamp_path
+from onggi.drivers.aligned import data_bytes
 from onggi.drivers.erofs_names import INDEX, SUMS, TAR
 from onggi.drivers.keep import tree_index
+from onggi.drivers.prove_index import Told, fast_flaws, index_flaws, kept_file, readable_index
 from onggi.drivers.report import Report, Send
 from onggi.drivers.stream import confine
-from onggi.tree.compare import time_text
-from onggi.tree.compare_indexes import changed_paths
 from onggi.tree.errors import InvalidLayer, errno_text
 from onggi.tree.expected import ExpectedTree
 
@@ -41,8 +41,6 @@ __all__ = ["prove"]
 _BUFFER_BYTES = 512 * 1024
 # Bytes read at once where only headers matter: a few small members, not the content of a large one.
 _HEADER_BYTES = 16 * 1024
-
-_Flaw = tuple[str, str, bool]
 
 
 def prove(request: dict[str, object], send: Send) -> dict[str, object]:
@@ -72,23 +70,12 @@ class _Layer:
         stack.callback(os.close, self.directory)
         self.tar = os.open(TAR, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
         stack.callback(os.close, self.tar)
-        self.image = self._content(INDEX)
-        self._sums = self._content(SUMS)
-
-    def _content(self, name: str) -> bytes | None:
-        try:
-            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
-        except FileNotFoundError:
-            return None
-        with open(fd, "rb", buffering=0) as file:
-            return file.read()
+        self.image = kept_file(self.directory, INDEX)
+        self._sums = kept_file(self.directory, SUMS)
 
     def index(self) -> Index | None:
         """The index, where it can be read at all."""
-        try:
-            return None if self.image is None else Index(self.image)
-        except InvalidIndex:
-            return None
+        return readable_index(self.image)
 
     def sums(self) -> list[ContentSum] | None:
         """The checksums, where they can be read."""
@@ -204,7 +191,7 @@ def _tree(layer: _Layer, request: dict[str, object], report: Report) -> dict[str
         for member, position in layer.members():
             tree.add(member, position)
             if member.size:
-                contents.append((position, _data_bytes(member)))
+                contents.append((position, data_bytes(member)))
         tree.finish()
         image = tree_index(tree, os.fstat(layer.tar).st_size, bytes.fromhex(str(request["uuid"])))
     except InvalidTar as error:
@@ -212,43 +199,17 @@ def _tree(layer: _Layer, request: dict[str, object], report: Report) -> dict[str
     except (InvalidLayer, NotRepresentable) as error:
         return {"flaws": [(f"erofs/{TAR}", error.message, False)]}
     size, header_size = tree.sizes()
-    derived = [*_index_flaws(layer, bytes(image), report), *_sums_flaws(layer, contents)]
+    derived = [*index_flaws(layer.image, bytes(image), TAR, report), *_sums_flaws(layer, contents)]
     return {"size": size, "header_size": header_size, "derived": derived}
 
 
-def _data_bytes(member: Member) -> int:
-    if member.sparse is None:
-        return member.size
-    return sum(length for _, length in member.sparse)
-
-
-def _index_flaws(layer: _Layer, image: bytes, report: Report) -> Iterator[_Flaw]:
-    """That the index is not the tar's; every path that it shows otherwise is reported."""
-    index = layer.index()
-    if index is None or layer.image == image:
-        return  # what is no index at all is told by the driver's flaws
-    named = b""
-    count = 0
-    try:
-        for path, change in changed_paths(index, Index(image)):
-            report.add(path, *change)
-            named, count = named or path, count + 1
-        reason = f"is not the one that {TAR} makes"
-    except InvalidIndex as error:
-        reason = f"is damaged: {error.message.partition(': ')[2]}"
-    if count:
-        where = named.decode("utf-8", "backslashreplace") or "/"
-        reason += f" ({where}{f' and {count - 1} more' if count > 1 else ''})"
-    yield f"erofs/{INDEX}", reason, True
-
-
-def _sums_flaws(layer: _Layer, contents: list[tuple[int, int]]) -> Iterator[_Flaw]:
+def _sums_flaws(layer: _Layer, contents: list[tuple[int, int]]) -> Iterator[Told]:
     sums = layer.sums()
     if sums is not None and [(each.position, each.length) for each in sums] != contents:
         yield f"erofs/{SUMS}", f"does not list the contents of {TAR}", True
 
 
-def _unreadable(layer: _Layer, error: InvalidTar, report: Report) -> _Flaw:
+def _unreadable(layer: _Layer, error: InvalidTar, report: Report) -> Told:
     """A header that cannot be read; whose it was, the index knows by the content behind it or by its name."""
     if isinstance(error, TruncatedTar):
         return f"erofs/{TAR}", f"ends early, at byte {os.fstat(layer.tar).st_size}", False
@@ -275,28 +236,7 @@ def _is_in(index: Index, path: bytes) -> bool:
 
 
 def _fast(layer: _Layer, request: dict[str, object], report: Report) -> dict[str, object]:
-    """Sizes and ctimes: a layer's files are written before its directory and layerdb's entry are named."""
-    flaws: list[_Flaw] = []
-    index = layer.index()
-    size = os.fstat(layer.tar).st_size
-    if index is not None and -(-size >> index.block_bits) != index.data_blocks:
-        expected = index.data_blocks << index.block_bits
-        flaws.append((f"erofs/{TAR}", f"has {size} bytes, its index was made for {expected}", False))
-    made_ns, entry_ns = int(str(request["made_ns"])), int(str(request["entry_ns"]))
-    for name in (TAR, INDEX, SUMS):
-        flaws += _touched(layer, name, made_ns)
-    if not flaws and os.fstat(layer.directory).st_mtime_ns > entry_ns:
-        flaws.append((f"erofs/{TAR}", "its directory was changed after the layer was made", False))
-    return {"flaws": flaws}
-
-
-def _touched(layer: _Layer, name: str, made_ns: int) -> Iterator[_Flaw]:
-    try:
-        ctime_ns = os.stat(name, dir_fd=layer.directory).st_ctime_ns
-    except FileNotFoundError:
-        return
-    if ctime_ns > made_ns:
-        yield f"erofs/{name}", f"was touched after the layer was made ({time_text(ctime_ns)})", False
+    return {"flaws": fast_flaws(layer.directory, (TAR, INDEX, SUMS), layer.index(), request)}
 
 
 _PARTS = {"content": _content, "tree": _tree, "fast": _fast}

@@ -8,7 +8,7 @@ keeps the index it was made with.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 
 from onggi.archive import layer_sums
@@ -17,7 +17,7 @@ from onggi.drivers.keep import Scan, tree_index
 from onggi.drivers.stream import confine
 from onggi.errors import DataLoss
 
-__all__ = ["rederive"]
+__all__ = ["WrongTar", "rederive", "replace_file", "settle"]
 
 _READ_BYTES = 1024 * 1024
 
@@ -25,8 +25,8 @@ _READ_BYTES = 1024 * 1024
 class WrongTar(DataLoss):
     """The tar is not the layer's: nothing may be derived from it."""
 
-    def __init__(self, diff_id: str) -> None:
-        super().__init__(f"derive index: {TAR} makes {diff_id}", hint="the layer must be fetched again")
+    def __init__(self, file: str, diff_id: str) -> None:
+        super().__init__(f"derive index: {file} makes {diff_id}", hint="the layer must be fetched again")
 
 
 def rederive(request: dict[str, object]) -> dict[str, object]:
@@ -43,14 +43,11 @@ def rederive(request: dict[str, object]) -> dict[str, object]:
     scan = Scan(_pieces(tar, hashed.update))
     diff_id = f"sha256:{hashed.hexdigest()}"
     if diff_id != request["diff_id"]:
-        raise WrongTar(diff_id)
+        raise WrongTar(TAR, diff_id)
     index = tree_index(scan.tree, os.fstat(tar).st_size, bytes.fromhex(str(request["uuid"])))
-    _replace(directory, INDEX, index)
-    _replace(directory, SUMS, layer_sums.pack_sums(scan.sums))
-    os.fchmod(tar, 0o400)
-    os.fsync(directory)
-    # A directory's mtime tells 'verify --fast' whether somebody replaced a file: this was us.
-    os.utime(directory, ns=(status.st_atime_ns, min(status.st_mtime_ns, os.fstat(tar).st_mtime_ns)))
+    replace_file(directory, INDEX, index)
+    replace_file(directory, SUMS, layer_sums.pack_sums(scan.sums))
+    settle(directory, status, (tar,))
     return {"size": scan.tree.sizes()[0]}
 
 
@@ -62,7 +59,18 @@ def _pieces(fd: int, take: Callable[[bytes], None]) -> Iterator[bytes]:
         yield piece
 
 
-def _replace(directory: int, name: str, content: bytes | bytearray) -> None:
+def settle(directory: int, before: os.stat_result, sources: Iterable[int]) -> None:
+    """Files were replaced that follow from ``sources``; ``before`` is the directory's status until then."""
+    mtime_ns = before.st_mtime_ns
+    for fd in sources:
+        os.fchmod(fd, 0o400)
+        mtime_ns = min(mtime_ns, os.fstat(fd).st_mtime_ns)
+    os.fsync(directory)
+    # A directory's mtime tells 'verify --fast' whether somebody replaced a file: this was us.
+    os.utime(directory, ns=(before.st_atime_ns, mtime_ns))
+
+
+def replace_file(directory: int, name: str, content: bytes | bytearray) -> None:
     """Write a file beside the old one, flush it, and let it take the name."""
     fresh = f".tmp-{name}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC

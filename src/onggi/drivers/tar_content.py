@@ -1,4 +1,4 @@
-"""One content out of a layer's tar, checked against the checksum that was taken when it was kept."""
+"""A layer's tar, looked into: a content is checked against the checksum that was taken when it was kept."""
 
 from __future__ import annotations
 
@@ -27,27 +27,41 @@ class TarFile:
     """The tar of the layer in ``directory``, opened by the iteration that reads it."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.data = directory / TAR
+        self._sums = directory / SUMS
         self._read_bytes = _HEADER_BYTES
+
+    def size_bytes(self) -> int:
+        """Bytes of the tar, 0 where it is gone."""
+        try:
+            return os.stat(self.data).st_size
+        except FileNotFoundError:
+            return 0
+
+    def pieces(self) -> Iterator[bytes]:
+        """The tar. Raises (while iterating) OSError."""
+        with open(self.data, "rb", buffering=0) as file:
+            while piece := file.read(_CONTENT_BYTES):
+                yield piece
 
     def members(self) -> Iterator[Member]:
         """The members in the archive's order, contents passed over. Raises (while iterating) DataLoss."""
         for member, _ in self._scan():
             yield member
 
-    def content(self, name: bytes) -> Iterator[bytes]:
-        """The content of the first member of that very name, holes as NUL bytes; nothing if there is none.
+    def content(self, wanted: Member) -> Iterator[bytes]:
+        """The content of one of :meth:`members`, holes as NUL bytes.
 
         Raises (while iterating): ContentMismatch at the end, InvalidSums, InvalidTar.
         """
         for member, reader in self._scan():
-            if member.name == name:
+            if member.name == wanted.name:
                 self._read_bytes = _CONTENT_BYTES
                 yield from self._checked(member, reader)
                 return
 
     def _scan(self) -> Iterator[tuple[Member, TarReader]]:
-        with open(self._directory / TAR, "rb", buffering=0) as file:
+        with open(self.data, "rb", buffering=0) as file:
 
             def skip(size: int) -> None:
                 file.seek(size, os.SEEK_CUR)
@@ -72,7 +86,7 @@ class TarFile:
 
     def _sum(self, position: int) -> int:
         try:
-            sums = read_sums((self._directory / SUMS).read_bytes())
+            sums = read_sums(self._sums.read_bytes())
         except FileNotFoundError:
             raise InvalidSums("it is gone") from None
         for found in sums:

@@ -27,6 +27,7 @@ __all__ = [
     "content",
     "content_size",
     "empty",
+    "hollow",
     "members",
     "tar",
     "tar_size",
@@ -128,7 +129,7 @@ def members(tar_split: Path) -> Iterator[Member]:
     from onggi.archive.tarsplit import read_gzip
 
     with read_gzip(tar_split) as entries:
-        yield from TarReader(_hollow(entries))
+        yield from TarReader(hollow(entries))
 
 
 def content(diff: Path, tar_split: Path, member: Member) -> Iterator[bytes]:
@@ -170,7 +171,8 @@ def tree(diff: Path, kept: KeptDirectories) -> LayerTree:
     return DirectoryLayer(os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), kept)
 
 
-def _hollow(entries: Iterable[Segment | FileEntry]) -> Iterator[bytes]:
+def hollow(entries: Iterable[Segment | FileEntry]) -> Iterator[bytes]:
+    """The archive with NUL bytes in the place of contents."""
     from onggi.archive.tarsplit import Segment
 
     for entry in entries:

@@ -70,6 +70,13 @@ def _keep(request: dict[str, object], control: socket.socket, descriptors: list[
     return keep(request, control, descriptors)
 
 
+def _align(request: dict[str, object], control: socket.socket, descriptors: list[int]) -> dict[str, object]:
+    """A layer's contents on blocks of 4 KiB, with an index. See align.py."""
+    from onggi.drivers.align import align
+
+    return align(request, control, descriptors)
+
+
 def _hash_only(
     request: dict[str, object], control: socket.socket, descriptors: list[int]
 ) -> dict[str, object]:
@@ -95,6 +102,15 @@ def _prove(request: dict[str, object], control: socket.socket, descriptors: list
     return prove(request, control.send)
 
 
+def _prove_aligned(
+    request: dict[str, object], control: socket.socket, descriptors: list[int]
+) -> dict[str, object]:
+    """Is a layer with its contents on blocks of 4 KiB still what was pulled?"""
+    from onggi.drivers.prove_aligned import prove_aligned
+
+    return prove_aligned(request, control.send)
+
+
 def _derive(request: dict[str, object], control: socket.socket, descriptors: list[int]) -> dict[str, object]:
     """What follows from a layer's tar is written anew."""
     from onggi.drivers.rederive import rederive
@@ -102,19 +118,34 @@ def _derive(request: dict[str, object], control: socket.socket, descriptors: lis
     return rederive(request)
 
 
+def _derive_aligned(
+    request: dict[str, object], control: socket.socket, descriptors: list[int]
+) -> dict[str, object]:
+    """The index of a layer with its contents on blocks of 4 KiB is written anew."""
+    from onggi.drivers.rederive_aligned import rederive_aligned
+
+    return rederive_aligned(request)
+
+
 _JOBS: dict[str, Callable[[dict[str, object], socket.socket, list[int]], dict[str, object]]] = {
     "unpack": unpack,
     "keep": _keep,
+    "align": _align,
     "hash": _hash_only,
     "check": _check,
     "prove": _prove,
+    "prove-aligned": _prove_aligned,
     "derive": _derive,
+    "derive-aligned": _derive_aligned,
 }
 
 
 _MODULES = {
     "check": ("onggi.drivers.check", "onggi.tree.compare", "onggi.tree.expected", "isal.igzip"),
     "keep": ("onggi.drivers.keep", "fastcrc.crc32"),
+    "align": ("onggi.drivers.align", "fastcrc.crc32", "isal.igzip"),
     "prove": ("onggi.drivers.prove", "fastcrc.crc32"),
+    "prove-aligned": ("onggi.drivers.prove_aligned", "fastcrc.crc32", "isal.igzip"),
     "derive": ("onggi.drivers.rederive", "fastcrc.crc32"),
+    "derive-aligned": ("onggi.drivers.rederive_aligned", "fastcrc.crc32", "isal.igzip"),
 }

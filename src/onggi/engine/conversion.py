@@ -99,7 +99,7 @@ class Conversion:
         self._progress = progress
         self._cancel = cancel
         self._apart = LayoutApart(core.layout.root, to)
-        driver = open_driver(self._apart, core.config.exec_root)
+        driver = open_driver(self._apart, core.config.exec_root, core.config.storage_opts)
         self._target = LayerStore(
             self._apart, driver, ImageDB(self._apart.imagedb), compat=core.config.compat
         )

@@ -78,7 +78,7 @@ class Core:
         """Join the rooms. Raises DriverMismatch, InvalidArgument (driver), ReadOnlyRoot."""
         choice = choose(config.data_root, config.storage_driver)
         layout = Layout(config.data_root, choice.name)
-        driver = open_driver(layout, config.exec_root)
+        driver = open_driver(layout, config.exec_root, config.storage_opts)
         locks = LockDirectory(layout.locks)
         images = ImageDB(layout.imagedb)
         return cls(

@@ -83,14 +83,14 @@ def _member(draw: st.DrawFn) -> bytes:
             return member(path, kind=b"6", **fields)
 
 
-_trees = st.lists(_member(), max_size=12).map(lambda members: b"".join(members) + END)
+trees = st.lists(_member(), max_size=12).map(lambda members: b"".join(members) + END)
 _sources = st.one_of(
-    _trees, archives, st.sampled_from([data for name, data in CASES.items() if name not in _OF_THE_HOST])
+    trees, archives, st.sampled_from([data for name, data in CASES.items() if name not in _OF_THE_HOST])
 )
 
 
 @st.composite
-def _mutated(draw: st.DrawFn) -> bytes:
+def mutated(draw: st.DrawFn) -> bytes:
     """Bytes changed, header checksums made right again or not; blocks cut, doubled, taken out."""
     data = bytearray(draw(_sources))
     for _ in range(draw(st.integers(1, 4))):
@@ -199,13 +199,13 @@ _MANY = {"max_examples": 2_000, "deadline": None}
 
 
 @settings(**_FEW)
-@given(_trees)
+@given(trees)
 def test_random_trees(data):
     agree(data)
 
 
 @settings(**_FEW)
-@given(st.one_of(archives, _mutated()))
+@given(st.one_of(archives, mutated()))
 def test_mutated_archives(data):
     agree(data)
 
@@ -213,6 +213,6 @@ def test_mutated_archives(data):
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @settings(**_MANY)
-@given(st.one_of(_trees, archives, _mutated(), _mutated()))
+@given(st.one_of(trees, archives, mutated(), mutated()))
 def test_a_long_campaign(data):
     agree(data)

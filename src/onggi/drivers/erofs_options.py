@@ -1,0 +1,48 @@
+"""Settings of the erofs driver: ``storage-opts`` of daemon.json, ``--storage-opt``.
+
+``erofs.block-size=512|4096``
+    how new layers are kept: their tar as it is, in blocks of 512 bytes; or their contents on
+    blocks of 4 KiB, and what makes the tar of them (aligned.py). Layers that are there stay
+    what they are: each says itself what it is.
+
+Other drivers' settings (``overlay2.…``) are passed over: one file serves dockerd too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onggi.errors import InvalidArgument
+from onggi.record import record
+
+__all__ = ["ErofsOptions", "read_erofs_options"]
+
+_PREFIX = "erofs."
+_BLOCK_SIZES = ("512", "4096")
+
+
+@record
+class ErofsOptions:
+    """``block_bytes`` of new layers: 512 or 4096."""
+
+    block_bytes: int = 512
+
+
+def read_erofs_options(texts: Iterable[str]) -> ErofsOptions:
+    """What ``name=value`` texts say; the last of a name counts. Raises InvalidArgument."""
+    found = dict(_pair(text) for text in texts if text.startswith(_PREFIX))
+    block = found.pop("block-size", _BLOCK_SIZES[0])
+    if block not in _BLOCK_SIZES:
+        raise InvalidArgument(f"storage-opt erofs.block-size={block}: it is {' or '.join(_BLOCK_SIZES)}")
+    for name in found:
+        raise InvalidArgument(
+            f"storage-opt {_PREFIX}{name}: there is no such setting", hint="there is erofs.block-size"
+        )
+    return ErofsOptions(int(block))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.removeprefix(_PREFIX).partition("=")
+    if not equals:
+        raise InvalidArgument(f"storage-opt {text}: a value is missing", hint="write NAME=VALUE")
+    return name, value
