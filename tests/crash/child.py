@@ -9,6 +9,7 @@ again: ``pull-until``, ``remove-until`` (a Unix time).
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,9 +32,13 @@ def command(verb: str, data_root: Path, mirror: str, name: str, rate: int | None
 
 
 def open_engine(data_root: Path, mirror: str) -> onggi.Engine:
-    """An engine that sees the tests' registry as Docker Hub and nothing of the user's settings."""
+    """An engine that sees the tests' registry as Docker Hub and nothing of the user's settings.
+
+    Storage options come from the environment, so that who is killed has those of who looks.
+    """
     config = onggi.Config(
         data_root=data_root,
+        storage_opts=tuple(filter(None, os.environ.get("ONGGI_STORAGE_OPTS", "").split(","))),
         registry_mirrors=(mirror,),
         docker_config_dir=Path("/nonexistent"),
         certs_dirs=(),

@@ -20,6 +20,8 @@ from tests.crash.samples import APP, OTHER, chains
 
 __all__ = ["EROFS_POWER_CUTS", "EROFS_STORIES", "strangers"]
 
+CONTENTS = ("layer.data", "layer.tar")
+
 
 def _empty(campaign: Campaign, root: Path) -> None:
     """A root that was made for the driver, and holds nothing."""
@@ -44,12 +46,12 @@ def _layer(campaign: Campaign, root: Path, number: int) -> tuple[Path, Path]:
 
 
 def _damaged(campaign: Campaign, root: Path) -> None:
-    """A tar is edited, an index gone, a size wrong."""
+    """A content is edited, an index gone, a size wrong."""
     _app(campaign, root)
-    tar = _layer(campaign, root, 0)[1] / "layer.tar"
-    data = bytearray(tar.read_bytes())
+    (path,) = (path for path in _layer(campaign, root, 0)[1].iterdir() if path.name in CONTENTS)
+    data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
-    tar.write_bytes(data)
+    path.write_bytes(data)
     (_layer(campaign, root, 1)[1] / "layer.erofs").unlink()
     (_layer(campaign, root, 2)[0] / "size").write_text("1")
 

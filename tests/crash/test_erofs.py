@@ -29,6 +29,7 @@ SAMPLES = {
     "conversion": 3,
     "mount": 2,
 }
+FORMS = pytest.mark.parametrize("block", ["512", "4096"])
 JOURNAL = pytest.mark.parametrize("journal", [False, True], ids=["journal-lost", "journal-written"])
 # Bytes that are left: for a part of the first layer, for that and some of the others.
 ROOMS = (300_000, 1_500_000, 2_500_000)
@@ -48,10 +49,31 @@ def test_killed_at_some_points(crash: Campaign, name: str) -> None:
     assert not problems, "\n".join(problems)
 
 
+@pytest.mark.parametrize("name", ["pull", "healing"])
+def test_killed_with_contents_on_blocks(crash: Campaign, name: str, monkeypatch) -> None:
+    monkeypatch.setenv("ONGGI_STORAGE_OPTS", "erofs.block-size=4096")
+    story = EROFS_STORIES[name]
+    problems = sample(partial(crash.kill, story), crash.calls(story), 3)
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.soak
+@JOURNAL
+def test_power_cut_with_contents_on_blocks(
+    crash: Campaign, storage: Disk, journal: bool, monkeypatch
+) -> None:
+    monkeypatch.setenv("ONGGI_STORAGE_OPTS", "erofs.block-size=4096")
+    story = EROFS_STORIES["pull"]
+    problems = sample(partial(crash.cut, story, storage, journal), crash.calls(story), 5)
+    assert not problems, "\n".join(problems)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
+@FORMS
 @NAMES
-def test_killed_everywhere(crash: Campaign, name: str) -> None:
+def test_killed_everywhere(crash: Campaign, name: str, block: str, monkeypatch) -> None:
+    monkeypatch.setenv("ONGGI_STORAGE_OPTS", f"erofs.block-size={block}")
     story = EROFS_STORIES[name]
     problems = sweep(partial(crash.kill, story), 2 * crash.calls(story))
     assert not problems, "\n".join(problems)

@@ -71,6 +71,19 @@ def test_there_and_back(root: Path, small_shop: str) -> None:
         assert [layer.path for layer in engine.images.get("web:v1").layers] == directories
 
 
+def test_to_contents_on_blocks_and_back(root: Path, small_shop: str, monkeypatch) -> None:
+    before = state(root, small_shop)
+    monkeypatch.setenv("ONGGI_STORAGE_OPTS", "erofs.block-size=4096")
+    convert(root, small_shop, "erofs")
+    assert state(root, small_shop) == before and sound(root, small_shop)
+    assert len(list(root.glob("erofs/*/layer.data"))) == 4 and not list(root.glob("erofs/*/layer.tar"))
+    with open_engine(root, small_shop) as engine, engine.images.get("web:v1").mount() as mounted:
+        assert (mounted / "b").read_bytes() == b"x" * 5000
+    assert convert(root, small_shop, "overlay2").removed == ("erofs",)
+    assert state(root, small_shop) == before and sound(root, small_shop)
+    assert nothing_is_left(root, "erofs")
+
+
 def test_dry_run(root: Path, small_shop: str) -> None:
     report = convert(root, small_shop, "erofs", dry_run=True)
     assert report.size_bytes > 500_000 and report.free_bytes > 0 and report.layers == 4

@@ -17,10 +17,11 @@ from tests.peers.fixtures import Onggi
 IMAGES = ("tags:v1", "tags:v2")
 
 
-def opened(root: Path, hub: str) -> onggi.Engine:
+def opened(root: Path, hub: str, block: str = "512") -> onggi.Engine:
     config = onggi.Config(
         data_root=root,
         storage_driver="erofs",
+        storage_opts=(f"erofs.block-size={block}",),
         registry_mirrors=(hub,),
         docker_config_dir=Path("/nonexistent"),
         certs_dirs=(),
@@ -129,4 +130,45 @@ def test_a_layer_is_replaced_under_a_mount(tags: Damaged) -> None:
         assert sorted(path.name for path in old.iterdir()) == names
         assert len((old / "a").read_bytes()) == 1
         with tags.engine.images.get("tags:v2").mount() as new:
+            assert (new / "a").read_bytes() == b"1"
+
+
+def edit_data(it: Damaged) -> None:
+    data = bytearray((base(it) / "layer.data").read_bytes())
+    data[0] ^= 0x10
+    (base(it) / "layer.data").write_bytes(data)
+
+
+ALIGNED = {
+    "content": (edit_data, True),
+    "no contents": (lambda it: (base(it) / "layer.data").unlink(), True),
+    "no tar-split": (lambda it: (base(it) / "tar-split.json.gz").unlink(), True),
+    "tar-split cut": (lambda it: (base(it) / "tar-split.json.gz").write_bytes(b""), True),
+    "no directory": (lambda it: shutil.rmtree(base(it)), True),
+    "no entry": (lambda it: shutil.rmtree(it.entry(1)), True),
+    "no index": (lambda it: (base(it) / "layer.erofs").unlink(), False),
+    "size": (lambda it: (it.entry(1) / "size").write_text("7"), False),
+    "cache-id": (lambda it: (it.entry(1) / "cache-id").unlink(), False),
+}
+
+
+def test_contents_on_blocks_are_healed(tmp_path: Path, hub: str) -> None:
+    """One root, damaged and healed again and again; at last by layers that are tars."""
+    with opened(tmp_path / "root", hub, "4096") as engine:
+        engine.images.pull("tags:v1")
+        tags = Damaged(engine, "tags:v1")
+        ids = tags.ids()
+        for name, (damage, fetched) in ALIGNED.items():
+            damage(tags)
+            assert not tags.clean(), name
+            assert any(layer.fetched for layer in tags.repair().layers) == fetched, name
+            assert tags.clean() and tags.ids() == ids, name
+    with opened(tmp_path / "root", hub) as engine:
+        tags = Damaged(engine, "tags:v1")
+        edit_data(tags)
+        with engine.images.get("tags:v1").mount() as old:
+            assert tags.repair().layers[0].fetched and tags.clean()
+            assert (base(tags) / "layer.tar").exists() and not (base(tags) / "layer.data").exists()
+            assert len((old / "a").read_bytes()) == 1
+        with engine.images.get("tags:v1").mount() as new:
             assert (new / "a").read_bytes() == b"1"

@@ -13,17 +13,22 @@ from tests.peers.registries import Registry
 from tests.peers.unprivileged import Nobody, nobody
 
 DRIVERS = ("overlay2", "erofs")
+SETTINGS = {
+    "overlay2": {"storage-driver": "overlay2"},
+    "erofs": {"storage-driver": "erofs"},
+    "erofs-4096": {"storage-driver": "erofs", "storage-opts": ["erofs.block-size=4096"]},
+}
 IMAGES = ("odd", "twice", "tags:v1")
 
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory, hub) -> dict[str, Onggi]:
-    """The same images, pulled into a store of each driver."""
+    """The same images, pulled into a store of each driver, and of each form."""
     made = {}
-    for driver in DRIVERS:
+    for driver, settings in SETTINGS.items():
         directory = tmp_path_factory.mktemp(driver)
         config = directory / "daemon.json"
-        config.write_text(json.dumps({"registry-mirrors": [hub], "storage-driver": driver}))
+        config.write_text(json.dumps({"registry-mirrors": [hub], **settings}))
         made[driver] = Onggi(directory / "root", config)
         for name in IMAGES:
             made[driver].run("pull", "-q", name)
@@ -41,7 +46,7 @@ def user(hub) -> Iterator[Nobody]:
 
 def other(store: Onggi, root: Path, driver: str) -> Onggi:
     config = root.with_name(root.name + ".json")
-    config.write_text(json.dumps({"storage-driver": driver}))
+    config.write_text(json.dumps(SETTINGS[driver]))
     return Onggi(root, config)
 
 
@@ -52,9 +57,9 @@ def ids(store: Onggi | Nobody) -> set[str]:
 def test_archives_are_the_same_and_load_anywhere(stores, tmp_path):
     for driver, store in stores.items():
         store.run("save", "-o", str(tmp_path / driver), *IMAGES)
-    archives = [(tmp_path / driver).read_bytes() for driver in DRIVERS]
-    assert archives[0] == archives[1]
-    for driver in DRIVERS:
+    archives = [(tmp_path / driver).read_bytes() for driver in SETTINGS]
+    assert archives[0] == archives[1] == archives[2]
+    for driver in SETTINGS:
         fresh = other(stores[driver], tmp_path / f"into-{driver}", driver)
         fresh.run("load", "-i", str(tmp_path / "erofs"))
         assert ids(fresh) == ids(stores[driver])
@@ -67,10 +72,10 @@ def test_pushes_are_the_same(stores, registry: Registry):
     for driver, store in stores.items():
         store.run("tag", "odd", f"{registry.host}/{driver}/odd")
         digests.append(store.output("push", f"{registry.host}/{driver}/odd").split("digest: ")[1])
-    assert digests[0] == digests[1]
+    assert digests[0] == digests[1] == digests[2]
 
 
-@pytest.mark.parametrize(("source", "target"), [DRIVERS, DRIVERS[::-1]])
+@pytest.mark.parametrize(("source", "target"), [DRIVERS, DRIVERS[::-1], ("overlay2", "erofs-4096")])
 def test_sync_to_the_other_driver(stores, tmp_path, source, target):
     fresh = other(stores[source], tmp_path / "fresh", target)
     fresh.run("import", str(_empty_tar(tmp_path)), "first:1")  # its driver is chosen now
