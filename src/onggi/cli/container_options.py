@@ -6,6 +6,7 @@ Source: docker/cli ``cli/command/container/opts.go`` (parse).
 from __future__ import annotations
 
 from onggi.cli.container_health import health_config
+from onggi.cli.network_options import NetworkOptionError, network_settings, published_ports
 from onggi.cli.session import Failure, Session
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -45,7 +46,7 @@ _PLAIN = {
     "runtime": "Runtime",
     "userns": "UsernsMode",
     "uts": "UTSMode",
-    "network": "NetworkMode",
+    "publish-all": "PublishAllPorts",
     "cidfile": "ContainerIDFile",
     "privileged": "Privileged",
     "read-only": "ReadonlyRootfs",
@@ -87,7 +88,16 @@ def create_request(session: Session, *, detach: bool) -> CreateRequest:
     from onggi.engine.containers.create import CreateRequest
 
     _check(session, detach)
-    return CreateRequest(_config(session, detach), _host_config(session), session.flag("name"))
+    config, host_config = _config(session, detach), _host_config(session)
+    try:
+        exposed, host_config["PortBindings"] = published_ports(session)
+        host_config["NetworkMode"], networks = network_settings(session)
+    except NetworkOptionError as error:
+        raise refuse(session, str(error)) from error
+    config["ExposedPorts"] = exposed or None
+    config["MacAddress"] = session.flag("mac-address") or None
+    host_config["Links"] = list(session.flag("link")) or None
+    return CreateRequest(config, host_config, session.flag("name"), networks)
 
 
 def _check(session: Session, detach: bool) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from onggi.cli.listing import Listing
+from onggi.cli.ports import ports_text
 from onggi.cli.session import Session
 from onggi.cli.units import ago, ellipsis, go_time, human_size
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Any
 
     from onggi.engine.containers.listing import ContainerRow
@@ -83,16 +84,6 @@ def _mount(mount: Mapping[str, Any]) -> str:
 
 def _local_volumes(row: ContainerRow) -> int:
     return sum(mount.get("Driver") == "local" for mount in row.mounts)
-
-
-def ports_text(ports: Sequence[Mapping[str, Any]]) -> str:
-    """``0.0.0.0:8080->80/tcp, 443/tcp``."""
-    texts = []
-    for port in ports:
-        inside = f"{port['PrivatePort']}/{port['Type']}"
-        outside = f"{port['IP']}:{port['PublicPort']}->" if port.get("PublicPort") else ""
-        texts.append(outside + inside)
-    return ", ".join(texts)
 
 
 def _json(row: ContainerRow) -> dict[str, Any]:

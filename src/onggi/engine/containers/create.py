@@ -17,7 +17,7 @@ from onggi.engine.containers.init_layer import fill_init_layer
 from onggi.engine.containers.log_drivers import log_config
 from onggi.engine.containers.merge import command_line, merged_config
 from onggi.engine.containers.names import NameTaken, check_name, new_id, random_name
-from onggi.engine.containers.networking import Networks, endpoint_settings
+from onggi.engine.containers.networking import endpoint_settings
 from onggi.engine.core import Core
 from onggi.engine.names import find_image
 from onggi.oci.container_config import complete_config
@@ -42,12 +42,13 @@ __all__ = ["Created", "CreateRequest", "create_container"]
 class CreateRequest:
     """What ``POST /containers/create`` takes: Docker's Config and HostConfig, known keys only.
 
-    ``name`` empty: one is made up.
+    ``name`` empty: one is made up. ``networks`` is Docker's EndpointsConfig: how to be in each.
     """
 
     config: Mapping[str, Any] = field(hash=False)
     host_config: Mapping[str, Any] = field(hash=False)
     name: str = ""
+    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
 
 @record
@@ -58,7 +59,7 @@ class Created:
     warnings: tuple[str, ...]
 
 
-def create_container(core: Core, networks: Networks, request: CreateRequest) -> Created:
+def create_container(core: Core, request: CreateRequest) -> Created:
     """Make it; inside :meth:`Core.writing`.
 
     Raises ImageNotFound, NameTaken, InvalidArgument of many kinds, DataLoss for a damaged image.
@@ -69,15 +70,16 @@ def create_container(core: Core, networks: Networks, request: CreateRequest) -> 
     config = merged_config(request.config, image.config)
     check_health(config)
     host_config = adapted_host_config(request.host_config, host, core.config.compat)
+    if core.config.bridge == "none" and host_config["NetworkMode"] == "default":
+        host_config["NetworkMode"] = "none"
     warnings = check_host_config(host_config, host)
     host_config["LogConfig"] = log_config(
         host_config.get("LogConfig"), core.config.log_driver, core.config.log_opts
     )
-    networks.check(host_config["NetworkMode"])
     id = new_id()
     _settle_hostname(config, host_config, id)
     stored = StoredContainer(
-        _document(core, id, image_id, config, host_config), _stored_host_config(host_config)
+        _document(core, id, image_id, config, host_config, request.networks), _stored_host_config(host_config)
     )
     _make(core, stored, image, request.name)
     return Created(id, tuple(warnings))
@@ -101,7 +103,12 @@ def _settle_hostname(config: dict[str, Any], host_config: Mapping[str, Any], id:
 
 
 def _document(
-    core: Core, id: str, image_id: ImageID, config: Mapping[str, Any], host_config: Mapping[str, Any]
+    core: Core,
+    id: str,
+    image_id: ImageID,
+    config: Mapping[str, Any],
+    host_config: Mapping[str, Any],
+    networks: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     document = fresh_document()
     document["ID"] = id
@@ -109,7 +116,7 @@ def _document(
     document["Path"], document["Args"] = command_line(config)
     document["Config"] = complete_config(config, core.config.compat)
     document["Image"] = str(image_id)
-    document["NetworkSettings"]["Networks"] = endpoint_settings(host_config["NetworkMode"])
+    document["NetworkSettings"]["Networks"] = endpoint_settings(host_config["NetworkMode"], networks)
     document["Driver"] = core.driver.name
     security = parse_security_options(host_config.get("SecurityOpt") or ())
     document["SeccompProfile"] = security.seccomp
