@@ -78,7 +78,7 @@ def _command(onggi: Onggi, *words: str) -> list[str]:
         ),
         (
             ("-d", "-a", "stdout", "box"),
-            125,
+            1,
             "conflicting options: cannot specify both --attach and --detach",
         ),
         (("-it", "box", "sh"), 1, "the input device is not a TTY"),

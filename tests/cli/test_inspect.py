@@ -66,4 +66,6 @@ def test_inspect_of_any_type(web: Onggi) -> None:
     assert web.run("inspect", "--type", "image", "nope", check=False).stderr.startswith(
         "Error: No such image"
     )
-    assert web.run("inspect", "--type", "network", "web:v1", check=False).returncode == 125
+    other = web.run("inspect", "--type", "shelf", "web:v1", check=False)
+    assert other.returncode == 1
+    assert other.stderr.startswith('unknown type: "shelf": must be one of "container"')

@@ -73,7 +73,7 @@ USAGE_IMAGES = (
             "Error: -H/--host tcp://x: there is no daemon to connect to "
             "(onggi works on the data root itself: --data-root DIRECTORY)\n",
         ),
-        (["images", "--format", "{{"], 64, "template parsing error: template: :1: unclosed action\n"),
+        (["images", "--format", "{{"], 1, "template parsing error: template: :1: unclosed action\n"),
     ],
 )
 def test_wrong_words(empty: Onggi, words: list[str], status: int, text: str) -> None:

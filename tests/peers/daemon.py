@@ -87,7 +87,7 @@ class Daemon:
     ) -> subprocess.CompletedProcess[str]:
         """Run the docker command line on this daemon."""
         done = subprocess.run(
-            [require("docker"), *words], capture_output=True, text=True, env=self._environment, check=False
+            self.command(*words), capture_output=True, text=True, env=self.environment, check=False
         )
         assert not check or done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
         return done
@@ -95,14 +95,18 @@ class Daemon:
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """The same without waiting for its end, nor for what it says."""
         return subprocess.Popen(
-            [require("docker"), *words],
+            self.command(*words),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=self._environment,
+            env=self.environment,
         )
 
+    def command(self, *words: str) -> list[str]:
+        """A docker command line; :attr:`environment` names the daemon."""
+        return [require("docker"), *words]
+
     @property
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self._work),

@@ -34,17 +34,28 @@ class Onggi:
         self._config = config
 
     def run(self, *words: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        environment = onggi_environment(
+        done = subprocess.run(
+            self.command(*words),
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            input=stdin,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"onggi {' '.join(words)}: {done.stderr}{done.stdout}"
+        return done
+
+    def command(self, *words: str) -> list[str]:
+        """A command line on the data root, to be run in :attr:`environment`."""
+        return [sys.executable, "-m", "onggi", "--data-root", str(self.data_root), *words]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return onggi_environment(
             ONGGI_CONFIG=str(self._config),
             ONGGI_EXEC_ROOT=str(self._config.parent / "run"),
             DOCKER_CONFIG=str(self._config.parent / "docker"),
         )
-        command = [sys.executable, "-m", "onggi", "--data-root", str(self.data_root), *words]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, input=stdin, check=False
-        )
-        assert not check or done.returncode == 0, f"onggi {' '.join(words)}: {done.stderr}{done.stdout}"
-        return done
 
     def output(self, *words: str) -> str:
         return self.run(*words).stdout

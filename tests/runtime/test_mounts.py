@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from onggi.runtime.mounts import (
@@ -39,7 +41,7 @@ def test_the_last_option_of_two_that_exclude_each_other_holds() -> None:
 
 @pytest.mark.parametrize("option", ["fly", "color=red"])
 def test_an_unknown_tmpfs_option(option: str) -> None:
-    with pytest.raises(InvalidTmpfsOption, match=option.replace("=", " ")):
+    with pytest.raises(InvalidTmpfsOption, match=re.escape(option.replace("=", '" "'))):
         merged_tmpfs_options([option])
 
 

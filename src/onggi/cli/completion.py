@@ -168,7 +168,7 @@ class _Line:
     def _values(self, flag: Flag | None) -> Iterator[Candidate]:
         if flag is None:
             return
-        yield from ((choice, "") for choice in flag.choices)
+        yield from ((choice, "") for choice in flag.suggests)
         if flag.completes:
             yield f":{flag.completes}", ""
         elif flag.name == "filter":

@@ -7,6 +7,14 @@ from onggi.cli.flags import Flag
 
 __all__ = ["create_flags", "run_flags"]
 
+_CGROUPNS = (
+    "Cgroup namespace to use (host|private)\n"
+    "'host':    Run the container in the Docker host's cgroup namespace\n"
+    "'private': Run the container in its own private cgroup namespace\n"
+    "'':        Use the cgroup namespace as configured by the\n"
+    "           default-cgroupns-mode option on the daemon (default)"
+)
+
 
 def create_flags() -> tuple[Flag, ...]:
     """``create``."""
@@ -17,6 +25,7 @@ def create_flags() -> tuple[Flag, ...]:
         *_isolation(),
         *_limits(),
         *_network(),
+        Flag("disable-content-trust", "bool", "Skip image verification", default=True),
         Flag("platform", "string", "Set platform if server is multi-platform capable"),
         _pull(),
         Flag("quiet", "bool", "Suppress the pull output", short="q"),
@@ -39,7 +48,7 @@ def _pull() -> Flag:
         "string",
         'Pull image before running ("always", "missing", "never")',
         default="missing",
-        choices=("always", "missing", "never"),
+        suggests=("always", "missing", "never"),
     )
 
 
@@ -51,14 +60,21 @@ def _identity() -> tuple[Flag, ...]:
             "Add an annotation to the container (passed through to the OCI runtime)",
             check="pair",
             metavar="map",
+            shown_default="map[]",
         ),
         Flag("cidfile", "string", "Write the container ID to the file", completes="file"),
         Flag("domainname", "string", "Container NIS domain name"),
         Flag("hostname", "string", "Container host name", short="h"),
-        Flag("label", "list", "Set meta data on a container", short="l"),
+        Flag("label", "list", "Set meta data on a container", short="l", check="label"),
         Flag("label-file", "list", "Read in a line delimited file of labels", completes="file"),
         Flag("name", "string", "Assign a name to the container"),
-        Flag("restart", "string", "Restart policy to apply when a container exits", check="restart"),
+        Flag(
+            "restart",
+            "string",
+            "Restart policy to apply when a container exits",
+            default="no",
+            suggests=("no", "on-failure", "unless-stopped", "always"),
+        ),
         Flag(
             "rm",
             "bool",
@@ -92,19 +108,32 @@ def _isolation() -> tuple[Flag, ...]:
         Flag("cap-add", "list", "Add Linux capabilities"),
         Flag("cap-drop", "list", "Drop Linux capabilities"),
         Flag("cgroup-parent", "string", "Optional parent cgroup for the container"),
-        Flag("cgroupns", "string", "Cgroup namespace to use (host|private)"),
-        Flag("device", "list", "Add a host device to the container", check="device"),
-        Flag("device-cgroup-rule", "list", "Add a rule to the cgroup allowed devices list"),
-        Flag("ipc", "string", "IPC mode to use"),
-        Flag("pid", "string", "PID namespace to use"),
+        Flag("cgroupns", "string", _CGROUPNS, suggests=("host", "private")),
+        Flag("device", "list", "Add a host device to the container", completes="file"),
+        Flag(
+            "device-cgroup-rule",
+            "list",
+            "Add a rule to the cgroup allowed devices list",
+            check="device_cgroup_rule",
+        ),
+        Flag(
+            "gpus",
+            "list",
+            "GPU devices to add to the container ('all' to pass all GPUs)",
+            check="gpus",
+            metavar="gpu-request",
+        ),
+        Flag("ipc", "string", "IPC mode to use", suggests=("host", "none", "private", "shareable")),
+        Flag("isolation", "string", "Container isolation technology"),
+        Flag("pid", "string", "PID namespace to use", suggests=("host",)),
         Flag("privileged", "bool", "Give extended privileges to this container"),
         Flag("read-only", "bool", "Mount the container's root filesystem as read only"),
-        Flag("security-opt", "list", "Security Options", check="security"),
+        Flag("security-opt", "list", "Security Options"),
         Flag("shm-size", "string", "Size of /dev/shm", check="memory", metavar="bytes"),
-        Flag("sysctl", "list", "Sysctl options", check="pair", metavar="map"),
+        Flag("sysctl", "list", "Sysctl options", check="sysctl", metavar="map", shown_default="map[]"),
         Flag("tmpfs", "list", "Mount a tmpfs directory", check="tmpfs"),
-        Flag("userns", "string", "User namespace to use"),
-        Flag("uts", "string", "UTS namespace to use"),
+        Flag("userns", "string", "User namespace to use", suggests=("host",)),
+        Flag("uts", "string", "UTS namespace to use", suggests=("host",)),
     )
 
 
@@ -116,9 +145,14 @@ def _limits() -> tuple[Flag, ...]:
             "Block IO (relative weight), between 10 and 1000, or 0 to disable",
             check="weight",
             metavar="uint16",
+            shown_default="0",
         ),
         Flag(
-            "blkio-weight-device", "list", "Block IO weight (relative device weight)", check="weight_device"
+            "blkio-weight-device",
+            "list",
+            "Block IO weight (relative device weight)",
+            check="weight_device",
+            shown_default="[]",
         ),
         Flag("cpu-period", "int", "Limit CPU CFS (Completely Fair Scheduler) period"),
         Flag("cpu-quota", "int", "Limit CPU CFS (Completely Fair Scheduler) quota"),
@@ -129,16 +163,32 @@ def _limits() -> tuple[Flag, ...]:
         Flag("cpuset-cpus", "string", "CPUs in which to allow execution (0-3, 0,1)"),
         Flag("cpuset-mems", "string", "MEMs in which to allow execution (0-3, 0,1)"),
         Flag(
-            "device-read-bps", "list", "Limit read rate (bytes per second) from a device", check="read_rate"
+            "device-read-bps",
+            "list",
+            "Limit read rate (bytes per second) from a device",
+            check="read_rate",
+            shown_default="[]",
         ),
         Flag(
-            "device-read-iops", "list", "Limit read rate (IO per second) from a device", check="write_count"
+            "device-read-iops",
+            "list",
+            "Limit read rate (IO per second) from a device",
+            check="write_count",
+            shown_default="[]",
         ),
         Flag(
-            "device-write-bps", "list", "Limit write rate (bytes per second) to a device", check="read_rate"
+            "device-write-bps",
+            "list",
+            "Limit write rate (bytes per second) to a device",
+            check="read_rate",
+            shown_default="[]",
         ),
         Flag(
-            "device-write-iops", "list", "Limit write rate (IO per second) to a device", check="write_count"
+            "device-write-iops",
+            "list",
+            "Limit write rate (IO per second) to a device",
+            check="write_count",
+            shown_default="[]",
         ),
         Flag("kernel-memory", "string", "Kernel memory limit", check="memory", metavar="bytes"),
         Flag("memory", "string", "Memory limit", short="m", check="memory", metavar="bytes"),
@@ -155,23 +205,15 @@ def _limits() -> tuple[Flag, ...]:
         Flag("oom-score-adj", "int", "Tune host's OOM preferences (-1000 to 1000)"),
         Flag("pids-limit", "int", "Tune container pids limit (set -1 for unlimited)"),
         Flag("storage-opt", "list", "Storage driver options for the container", check="pair"),
-        Flag("ulimit", "list", "Ulimit options", check="ulimit", metavar="ulimit"),
+        Flag("ulimit", "list", "Ulimit options", check="ulimit", metavar="ulimit", shown_default="[]"),
     )
 
 
 def _network() -> tuple[Flag, ...]:
     return (
         Flag("add-host", "list", "Add a custom host-to-IP mapping (host:ip)", check="extra_host"),
-        Flag("dns", "list", "Set custom DNS servers"),
+        Flag("dns", "list", "Set custom DNS servers", check="ip_address"),
         Flag("dns-option", "list", "Set DNS options"),
-        Flag("dns-search", "list", "Set custom DNS search domains"),
-        Flag("expose", "list", "Expose a port or a range of ports"),
-        Flag("ip", "string", "IPv4 address (e.g., 172.30.100.104)"),
-        Flag("ip6", "string", "IPv6 address (e.g., 2001:db8::33)"),
-        Flag("link", "list", "Add link to another container"),
-        Flag("mac-address", "string", "Container MAC address (e.g., 92:d0:c6:0a:29:33)"),
-        Flag("network", "list", "Connect a container to a network", metavar="network", completes="network"),
-        Flag("network-alias", "list", "Add network-scoped alias for the container"),
-        Flag("publish", "list", "Publish a container's port(s) to the host", short="p"),
-        Flag("publish-all", "bool", "Publish all exposed ports to random ports", short="P"),
+        Flag("dns-search", "list", "Set custom DNS search domains", check="domain"),
+        Flag("network", "string", "Connect a container to a network", metavar="network"),
     )

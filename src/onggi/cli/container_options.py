@@ -5,23 +5,27 @@ Source: docker/cli ``cli/command/container/opts.go`` (parse).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from onggi.cli.container_health import health_config
-from onggi.cli.network_options import NetworkOptionError, network_settings, published_ports
+from onggi.cli.environment_files import file_lines, read_environment
 from onggi.cli.session import Failure, Session
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
 
     from onggi.engine.containers.create import CreateRequest
+    from onggi.oci.platform import Platform
 
-__all__ = ["create_request", "read_environment", "refuse"]
+    T = TypeVar("T")
+
+__all__ = ["create_request", "refuse"]
 
 _USAGE = 125
 # Flags whose value goes to a HostConfig field as it is.
 _LISTS = {
     "blkio-weight-device": "BlkioWeightDevice",
-    "device": "Devices",
     "device-cgroup-rule": "DeviceCgroupRules",
     "device-read-bps": "BlkioDeviceReadBps",
     "device-read-iops": "BlkioDeviceReadIOps",
@@ -30,6 +34,7 @@ _LISTS = {
     "dns": "Dns",
     "dns-option": "DnsOptions",
     "dns-search": "DnsSearch",
+    "gpus": "DeviceRequests",
     "ulimit": "Ulimits",
     "add-host": "ExtraHosts",
     "cap-add": "CapAdd",
@@ -42,11 +47,12 @@ _PLAIN = {
     "cpuset-cpus": "CpusetCpus",
     "cpuset-mems": "CpusetMems",
     "ipc": "IpcMode",
+    "isolation": "Isolation",
     "pid": "PidMode",
     "runtime": "Runtime",
     "userns": "UsernsMode",
     "uts": "UTSMode",
-    "publish-all": "PublishAllPorts",
+    "network": "NetworkMode",
     "cidfile": "ContainerIDFile",
     "privileged": "Privileged",
     "read-only": "ReadonlyRootfs",
@@ -70,7 +76,6 @@ _VALUES = {
     "memory-swap": "MemorySwap",
     "shm-size": "ShmSize",
     "pids-limit": "PidsLimit",
-    "restart": "RestartPolicy",
 }
 _MAPS = {"annotation": "Annotations", "storage-opt": "StorageOpt", "sysctl": "Sysctls", "tmpfs": "Tmpfs"}
 
@@ -88,24 +93,43 @@ def create_request(session: Session, *, detach: bool) -> CreateRequest:
     from onggi.engine.containers.create import CreateRequest
 
     _check(session, detach)
-    config, host_config = _config(session, detach), _host_config(session)
+    return CreateRequest(
+        _config(session, detach), _host_config(session), session.flag("name"), _platform(session)
+    )
+
+
+def _platform(session: Session) -> Platform | None:
+    text = session.flag("platform")
+    if not text:
+        return None
+    from onggi.oci.platform import InvalidPlatform, Platform
+
     try:
-        exposed, host_config["PortBindings"] = published_ports(session)
-        host_config["NetworkMode"], networks = network_settings(session)
-    except NetworkOptionError as error:
-        raise refuse(session, str(error)) from error
-    config["ExposedPorts"] = exposed or None
-    config["MacAddress"] = session.flag("mac-address") or None
-    host_config["Links"] = list(session.flag("link")) or None
-    return CreateRequest(config, host_config, session.flag("name"), networks)
+        return Platform.parse(text)
+    except InvalidPlatform as error:
+        raise refuse(session, f"error parsing specified platform: {error}") from error
+
+
+_MODES = (("pid", "PID"), ("uts", "UTS"), ("userns", "USER"), ("cgroupns", "CGROUP"))
 
 
 def _check(session: Session, detach: bool) -> None:
-    policy = session.flag("restart") or {"Name": "no"}
+    from onggi.cli import flag_values
+    from onggi.runtime.namespaces import is_mode
+
+    if detach and session.flag("attach"):
+        raise Failure("conflicting options: cannot specify both --attach and --detach")
+    pull = session.flag("pull")
+    if pull not in ("always", "missing", "never"):
+        raise refuse(
+            session, f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"'
+        )
+    policy = _read(session, lambda session: flag_values.restart(session.flag("restart")))
     if session.flag("rm") and policy["Name"] not in ("", "no"):
         raise refuse(session, "conflicting options: cannot specify both --restart and --rm")
-    if detach and session.flag("attach"):
-        raise refuse(session, "conflicting options: cannot specify both --attach and --detach")
+    for name, shown in _MODES:
+        if not is_mode(name, session.flag(name)):
+            raise refuse(session, f"--{name}: invalid {shown} mode")
     swappiness = session.flag("memory-swappiness")
     if swappiness != -1 and not 0 <= swappiness <= 100:
         raise refuse(session, f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
@@ -123,12 +147,12 @@ def _config(session: Session, detach: bool) -> dict[str, Any]:
         **_streams(session, detach),
         "Tty": session.flag("tty"),
         "OpenStdin": session.flag("interactive"),
-        "Env": read_environment(session),
+        "Env": _read(session, read_environment),
         "Cmd": command or None,
         "Healthcheck": health_config(session),
         "Image": image,
         "WorkingDir": session.flag("workdir"),
-        "Labels": _labels(session),
+        "Labels": _read(session, _labels),
         "StopSignal": session.flag("stop-signal"),
     }
     if session.given("entrypoint"):
@@ -152,44 +176,18 @@ def _streams(session: Session, detach: bool) -> dict[str, bool]:
     }
 
 
-def read_environment(session: Session) -> list[str]:
-    """Files first, then what stands on the command line."""
-    from onggi.cli.flag_values import environment
-
-    entries = []
-    for path in session.flag("env-file"):
-        entries += [environment(line) for line in _file_lines(session, path)]
-    return entries + list(session.flag("env"))
+def _read(session: Session, read: Callable[[Session], T]) -> T:
+    """What an option says, read here and not by its flag: so does Docker, and complains in other words."""
+    try:
+        return read(session)
+    except ValueError as error:
+        raise refuse(session, str(error)) from error
 
 
 def _labels(session: Session) -> dict[str, str]:
-    labels: dict[str, str] = {}
-    for path in session.flag("label-file"):
-        labels |= dict(_label(line) for line in _file_lines(session, path))
-    return labels | dict(_label(text) for text in session.flag("label"))
-
-
-def _label(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    return name, value
-
-
-def _file_lines(session: Session, path: str) -> list[str]:
-    """Lines that are neither blank nor a comment."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise refuse(session, f"open {path}: {reason}") from error
-    except UnicodeDecodeError as error:
-        raise refuse(session, f"env file {path} contains invalid utf8 bytes") from error
-    kept = [line.lstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    for line in kept:
-        name = line.partition("=")[0]
-        if not name or name.rstrip() != name or " " in name:
-            raise refuse(session, f"poorly formatted environment: variable '{name}' contains whitespaces")
-    return kept
+    """A line without a value takes the environment's in a file of variables, and says nothing here."""
+    lines = [line for path in session.flag("label-file") for line in file_lines(path) if "=" in line]
+    return dict(line.split("=", 1) for line in lines) | dict(session.flag("label"))
 
 
 # --- HostConfig ---------------------------------------------------------------------------------
@@ -206,9 +204,18 @@ def _host_config(session: Session) -> dict[str, Any]:
     config["LogConfig"] = {"Type": driver, "Config": log_options}
     if session.given("init"):
         config["Init"] = session.flag("init")
-    options = list(session.flag("security-opt"))
+    return config | _read(session, _devices_and_security)
+
+
+def _devices_and_security(session: Session) -> dict[str, Any]:
+    from onggi.cli import flag_values
+
+    options = [flag_values.security(text) for text in session.flag("security-opt")]
+    config: dict[str, Any] = {
+        "Devices": [flag_values.device(text) for text in session.flag("device")] or None,
+        "RestartPolicy": flag_values.restart(session.flag("restart")),
+    }
     if "systempaths=unconfined" in options:
         options.remove("systempaths=unconfined")
         config["MaskedPaths"] = config["ReadonlyPaths"] = []
-    config["SecurityOpt"] = options or None
-    return config
+    return {**config, "SecurityOpt": options or None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from onggi.cli.session import Session
-from onggi.errors import Cancelled, NotFound, OnggiError
+from onggi.errors import Cancelled, Conflict, NotFound, OnggiError
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -135,7 +135,14 @@ def wait(session: Session) -> int:
 def remove(session: Session) -> int:
     """Remove containers."""
     force = session.flag("force")
+    if session.flag("link"):
+        return _each(session, _remove_link)
     return _each(session, lambda container: container.remove(force=force), forgive=force)
+
+
+def _remove_link(container: Container) -> str | None:
+    """A container's name is the one link it has here."""
+    raise Conflict("Conflict, cannot remove the default link name of the container", hint="leave out --link")
 
 
 def rename(session: Session) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from onggi.cli.container_options import read_environment
-from onggi.cli.session import Session
+from onggi.cli.environment_files import read_environment
+from onggi.cli.session import Failure, Session
 from onggi.errors import OnggiError
-from onggi.runtime.oci_runtime import NotExecutable, ProgramNotFound
+from onggi.runtime.oci_runtime import NotExecutable, ProgramNotFound, RuntimeFailed
+from onggi.runtime.user import UserNotFound
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -21,10 +22,13 @@ def run(session: Session) -> int:
     """Run a further process in a container; the status is its own, 126 or 127 when it cannot be run."""
     try:
         return _run(session)
-    except (ProgramNotFound, NotExecutable) as error:
+    except ProgramNotFound as error:
         session.report(error)
         # Docker 20.10 tells programs that are not there by the same status.
         return _CANNOT_EXECUTE if session.engine.config.compat == "20.10" else error.exit_code
+    except (NotExecutable, RuntimeFailed, UserNotFound) as error:
+        session.report(error)
+        return _CANNOT_EXECUTE
     except OnggiError as error:
         session.report(error)
         return 1
@@ -40,7 +44,7 @@ def _run(session: Session) -> int:
         check_terminal(stdin=stdin, tty=tty)
     options = ExecOptions(
         tuple(command),
-        tuple(read_environment(session)),
+        _environment(session),
         session.flag("user"),
         session.flag("workdir"),
         tty,
@@ -53,6 +57,13 @@ def _run(session: Session) -> int:
         container.execute_detached(options)
         return 0
     return _joined(session, container, options)
+
+
+def _environment(session: Session) -> tuple[str, ...]:
+    try:
+        return tuple(read_environment(session))
+    except ValueError as error:
+        raise Failure(str(error)) from error
 
 
 def _joined(session: Session, container: Container, options: ExecOptions) -> int:

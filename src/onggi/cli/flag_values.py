@@ -9,19 +9,27 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from onggi.runtime.namespaces import OWN_SYSCTL_PREFIXES, OWN_SYSCTLS
+
 __all__ = [
     "attach",
     "bytes_or_none",
     "cpus",
     "device",
+    "device_cgroup_rule",
+    "domain",
     "duration",
     "environment",
     "extra_host",
+    "gpus",
+    "ip_address",
+    "label",
     "memory",
     "pair",
     "read_rate",
     "restart",
     "security",
+    "sysctl",
     "tmpfs",
     "ulimit",
     "weight",
@@ -36,6 +44,10 @@ _ULIMITS = frozenset(
 )
 _STREAMS = ("stdin", "stdout", "stderr")
 _MODE = re.compile(r"[rwm]{1,3}")
+_CGROUP_RULE = re.compile(r"[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}")
+_LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_DOMAIN_LENGTH = 255
 
 
 def memory(text: str) -> int:
@@ -71,8 +83,10 @@ def cpus(text: str) -> int:
 
 def weight(text: str) -> int:
     """``--blkio-weight``: 16 bits."""
-    if not text.isdigit() or int(text) > 0xFFFF:
+    if not text.isdigit():
         raise ValueError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
+    if int(text) > 0xFFFF:
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": value out of range')
     return int(text)
 
 
@@ -99,6 +113,16 @@ def duration(text: str) -> int:
         missing = text.lstrip("+-").replace(".", "", 1).isdigit()
         raise ValueError(f"time: {'missing unit in' if missing else 'invalid'} duration {quote(text)}")
     return value
+
+
+def label(text: str) -> tuple[str, str]:
+    """``name[=value]``."""
+    name, _, value = text.partition("=")
+    if not name:
+        raise ValueError(f"invalid label '{text}': empty name")
+    if any(letter in name for letter in " \t\n\v\f\r"):
+        raise ValueError(f"label '{name}' contains whitespaces")
+    return name, value
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -150,6 +174,21 @@ def device(text: str) -> dict[str, str]:
         if not path.startswith("/"):
             raise ValueError(f"{path} is not an absolute path")
     return {"PathOnHost": parts[0], "PathInContainer": inside, "CgroupPermissions": access}
+
+
+def device_cgroup_rule(text: str) -> str:
+    """``c 42:* rwm``."""
+    if _CGROUP_RULE.fullmatch(text) is None:
+        raise ValueError(f"invalid device cgroup format '{text}'")
+    return text
+
+
+def sysctl(text: str) -> tuple[str, str]:
+    """``name=value`` of a setting that a namespace has for itself."""
+    name, equals, value = text.partition("=")
+    if not equals or not (name in OWN_SYSCTLS or name.startswith(OWN_SYSCTL_PREFIXES)):
+        raise ValueError(f"sysctl '{text}' is not allowed")
+    return name, value
 
 
 def read_rate(text: str) -> dict[str, Any]:
@@ -209,6 +248,33 @@ def attach(text: str) -> str:
     return text.lower()
 
 
+def gpus(text: str) -> dict[str, Any]:
+    """A request for devices of a driver."""
+    from onggi.cli.gpus import device_request
+
+    return device_request(text)
+
+
+def ip_address(text: str) -> str:
+    """An address as the API has it: the shortest spelling."""
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError:
+        raise ValueError(f"IP address is not correctly formatted: {text}") from None
+
+
+def domain(text: str) -> str:
+    """A search domain; a lone dot means none."""
+    trimmed = text.strip()
+    if trimmed == ".":
+        return trimmed
+    if len(trimmed) > _DOMAIN_LENGTH or _DOMAIN.fullmatch(trimmed) is None:
+        raise ValueError(f"{text} is not a valid domain")
+    return trimmed
+
+
 def extra_host(text: str) -> str:
     """``name:address`` (or ``name=address``), as the API has it."""
     import ipaddress
@@ -238,7 +304,7 @@ def security(text: str) -> str:
     if not equals:
         key, equals, value = text.partition(":")
     if not equals and text != "no-new-privileges":
-        raise ValueError(f'invalid --security-opt: "{text}"')
+        raise ValueError(f'Invalid --security-opt: "{text}"')
     if key != "seccomp" or value in ("unconfined", "builtin"):
         return text
     import json

@@ -37,12 +37,26 @@ class Flag:
     """One flag. ``kind`` is bool, string, int, size (bytes), list, or filter (name=value).
 
     The kind's name is what help shows for the value, unless ``metavar`` is set.
-    ``choices`` are the values it takes, for errors and completion; ``completes`` is the kind
-    of thing its value names (image, file, directory). ``check`` names a function of flag_values
-    that takes the text and gives the value, for each one given.
+    ``choices`` are the values it takes, for errors and completion; ``suggests`` those that
+    completion offers where the command itself says what is wrong with others; ``completes`` is
+    the kind of thing its value names (image, container, file, directory). ``check`` names a
+    function of flag_values that takes the text and gives the value, for each one given.
+    ``shown_default`` is what help says where Go's types have words for nothing (``[]``).
     """
 
-    __slots__ = ("check", "choices", "completes", "default", "help", "kind", "metavar", "name", "short")
+    __slots__ = (
+        "check",
+        "choices",
+        "completes",
+        "default",
+        "help",
+        "kind",
+        "metavar",
+        "name",
+        "short",
+        "shown_default",
+        "suggests",
+    )
 
     def __init__(
         self,
@@ -54,10 +68,13 @@ class Flag:
         default: Any = None,
         metavar: str = "",
         choices: Sequence[str] = (),
+        suggests: Sequence[str] = (),
         completes: str = "",
         check: str = "",
+        shown_default: str = "",
     ) -> None:
         self.check = check
+        self.shown_default = shown_default
         self.name = name
         self.kind = kind
         self.help = help
@@ -65,6 +82,7 @@ class Flag:
         self.default = _EMPTY[kind] if default is None else default
         self.metavar = metavar
         self.choices = choices
+        self.suggests = suggests or choices
         self.completes = completes
 
     @property

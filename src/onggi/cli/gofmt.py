@@ -56,10 +56,10 @@ class Record:
 
     ``html`` escapes ``<>&`` in its JSON, as Go does for the rows of Docker's lists. Fields in
     ``hidden`` can be asked for, but are left out of JSON (Go's ``omitempty``); ``json`` makes
-    the object where its keys are not the field names.
+    the object where its keys are not the field names. ``methods`` take one argument.
     """
 
-    __slots__ = ("_get", "_hidden", "_json", "_missing", "html", "names", "type_name")
+    __slots__ = ("_get", "_hidden", "_json", "_missing", "html", "methods", "names", "type_name")
 
     def __init__(
         self,
@@ -70,11 +70,13 @@ class Record:
         hidden: Collection[str] = (),
         html: bool = False,
         json: Callable[[], dict[str, Any]] | None = None,
+        methods: Mapping[str, Callable[[str], Any]] | None = None,
         missing: str = "can't evaluate field {name} in type {type}",
     ) -> None:
         self.type_name = type_name
         self.names = names
         self.html = html
+        self.methods = methods or {}
         self._get = get
         self._hidden = hidden
         self._json = json or self.to_dict

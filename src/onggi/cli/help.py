@@ -118,10 +118,10 @@ def _flag_head(flag: Flag) -> str:
 
 
 def _flag_text(flag: Flag) -> str:
-    if not flag.default:
-        return flag.help
-    shown = "true" if flag.default is True else f'"{flag.default}"'
-    return f"{flag.help} (default {shown})"
+    shown = flag.shown_default
+    if not shown and flag.default:
+        shown = str(flag.default).lower() if flag.kind in ("bool", "int") else f'"{flag.default}"'
+    return f"{flag.help} (default {shown})" if shown else flag.help
 
 
 def _terminal_width() -> int:

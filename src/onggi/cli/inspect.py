@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from onggi.cli.gofmt import Record, Time, go_json
-from onggi.cli.session import Session
+from onggi.cli.gofmt import Record, Time, go_json, quote
+from onggi.cli.session import Failure, Session
 from onggi.cli.template import TemplateError, compile_template
 from onggi.errors import Cancelled, InvalidArgument, NotFound, OnggiError
 
@@ -72,8 +72,12 @@ def run_any(session: Session) -> int:
         "image": lambda name: session.engine.images.get(name).inspect(),
     }
 
+    wanted = session.flag("type")
+    if wanted and wanted not in finders:
+        known = ", ".join(quote(kind) for kind in sorted(finders))
+        raise Failure(f"unknown type: {quote(wanted)}: must be one of {known}")
+
     def find(name: str) -> dict[str, Any]:
-        wanted = session.flag("type")
         if wanted:
             return finders[wanted](name)
         for finder in finders.values():

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from onggi.cli.listing import Listing
-from onggi.cli.ports import ports_text
-from onggi.cli.session import Session
+from onggi.cli.session import Failure, Session
 from onggi.cli.units import ago, ellipsis, go_time, human_size
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from onggi.engine.containers.listing import ContainerRow
@@ -34,18 +33,36 @@ def run(session: Session) -> int:
         session.out.write("".join(f"{row.id[:cut]}\n" for row in rows))
         return 0
     columns = (*_COLUMNS, "Size") if session.flag("size") else _COLUMNS
-    listing = container_listing(session, short=not session.flag("no-trunc"))
-    session.out.write(listing.render(rows, session.flag("format"), columns))
+    sized = session.flag("size") or session.flag("format") != "json"
+    listing = container_listing(session, short=not session.flag("no-trunc"), sized=sized)
+    session.out.write(_rendered(listing, rows, session.flag("format"), columns))
     return 0
 
 
-def container_listing(session: Session, *, short: bool) -> Listing:
-    """The fields of Docker's container lists."""
+def _rendered(listing: Listing, rows: Sequence[ContainerRow], format: str, columns: Sequence[str]) -> str:
+    """Docker tries the template before it asks for containers, and complains in words of its own."""
+    if "{{" not in format:
+        return listing.render(rows, format, columns)
+    from onggi.cli.template import TemplateError, TemplateSyntaxError, compile_template
+
+    try:
+        compile_template(format)
+        return listing.render(rows, format, columns)
+    except TemplateSyntaxError as error:
+        raise Failure(f"failed to parse template: {error}") from error
+    except TemplateError as error:
+        raise Failure(f"failed to execute template: {error}") from error
+
+
+def container_listing(session: Session, *, short: bool, sized: bool = True) -> Listing:
+    """The fields of Docker's container lists; sizes are 0 unless somebody wants to see them (``sized``)."""
 
     def cut(text: str, width: int) -> str:
         return ellipsis(text, width) if short else text
 
     def size(row: ContainerRow) -> str:
+        if not sized:
+            return human_size(0)
         own, virtual = session.engine.containers.sizes(row.id)
         return f"{human_size(own, 3)} (virtual {human_size(virtual, 3)})"
 
@@ -66,8 +83,11 @@ def container_listing(session: Session, *, short: bool) -> Listing:
             "Mounts": ("MOUNTS", lambda row: ",".join(cut(_mount(mount), 15) for mount in row.mounts)),
             "LocalVolumes": ("LOCAL VOLUMES", lambda row: str(_local_volumes(row))),
             "Networks": ("NETWORKS", lambda row: ",".join(row.networks)),
+            # Known to image stores with manifests only.
+            "Platform": ("PLATFORM", lambda row: None),
         },
         _COLUMNS,
+        labels=lambda row: dict(row.labels),
     )
 
 
@@ -84,6 +104,16 @@ def _mount(mount: Mapping[str, Any]) -> str:
 
 def _local_volumes(row: ContainerRow) -> int:
     return sum(mount.get("Driver") == "local" for mount in row.mounts)
+
+
+def ports_text(ports: Sequence[Mapping[str, Any]]) -> str:
+    """``0.0.0.0:8080->80/tcp, 443/tcp``."""
+    texts = []
+    for port in ports:
+        inside = f"{port['PrivatePort']}/{port['Type']}"
+        outside = f"{port['IP']}:{port['PublicPort']}->" if port.get("PublicPort") else ""
+        texts.append(outside + inside)
+    return ", ".join(texts)
 
 
 def _json(row: ContainerRow) -> dict[str, Any]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from onggi.cli.container_options import create_request, refuse
-from onggi.cli.session import Session
-from onggi.errors import NotFound, OnggiError
+from onggi.cli.command import PROGRAM
+from onggi.cli.container_options import create_request
+from onggi.cli.session import Failure, Session
+from onggi.errors import NotFound, OnggiError, Unsupported
+from onggi.runtime.oci_runtime import NotExecutable, ProgramNotFound, RuntimeFailed
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["create", "run"]
 
 _ENGINE_FAILED = 125
+_NOT_RUN = (NotExecutable.exit_code, ProgramNotFound.exit_code)
 
 
 def create(session: Session) -> int:
@@ -32,7 +37,16 @@ def run(session: Session) -> int:
     except OnggiError as error:
         session.out.flush()
         session.report(error)
-        return int(getattr(error, "exit_code", 0)) or _ENGINE_FAILED
+        return _status(error)
+
+
+def _status(error: OnggiError) -> int:
+    """Docker's command line reads it from the words of an error; what is missing may be a device, too."""
+    if isinstance(error, ProgramNotFound | NotExecutable | RuntimeFailed):
+        return error.exit_code if error.exit_code in _NOT_RUN else _ENGINE_FAILED
+    if isinstance(error.__cause__, FileNotFoundError):
+        return ProgramNotFound.exit_code
+    return NotExecutable.exit_code if isinstance(error.__cause__, PermissionError) else _ENGINE_FAILED
 
 
 def _run(session: Session) -> int:
@@ -46,8 +60,9 @@ def _run(session: Session) -> int:
     container = session.engine.containers.get(created.id)
     streams = [name for name in ("Stdin", "Stdout", "Stderr") if request.config[f"Attach{name}"]]
     if detach or not streams:
-        _warn(session, session.engine.containers.start_created(created.id, None).warnings)
+        # Told whether or not it starts: who cannot start it will want to look at it.
         session.out.write(f"{created.id}\n")
+        _warn(session, session.engine.containers.start_created(created.id, None).warnings)
         return 0
     return _run_attached(session, container, request)
 
@@ -84,34 +99,65 @@ def _remove(container: Container) -> None:
 
 def _create(session: Session, request: CreateRequest) -> Created:
     """Pull the image first where that is asked for, or where it is not here."""
-    path = session.flag("cidfile")
-    if path and os.path.exists(path):
-        raise refuse(
-            session, f"container ID file found, make sure the other container isn't running or delete {path}"
-        )
-    created = _create_pulling(session, request)
+    with _cidfile(session) as write:
+        created = _create_pulling(session, request)
+        write(created.id)
     _warn(session, created.warnings)
-    if path:
-        with open(path, "x", encoding="ascii") as file:
-            file.write(created.id)
     return created
 
 
+@contextmanager
+def _cidfile(session: Session) -> Iterator[Callable[[str], object]]:
+    """Made first, so that a container never lacks its file; taken back when there is no container."""
+    path = session.flag("cidfile")
+    if not path:
+        yield lambda id: None
+        return
+    try:
+        file = open(path, "x", encoding="ascii")  # noqa: SIM115  closed below
+    except FileExistsError as error:
+        text = f"container ID file found, make sure the other container isn't running or delete {path}"
+        raise _cidfile_failure(session, text, _ENGINE_FAILED) from error
+    except OSError as error:
+        text = f"failed to create the container ID file: open {path}: {(error.strerror or '').lower()}"
+        missing = isinstance(error, FileNotFoundError)
+        status = ProgramNotFound.exit_code if missing else _ENGINE_FAILED
+        raise _cidfile_failure(session, text, status) from error
+    try:
+        with file:
+            yield file.write
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
+def _cidfile_failure(session: Session, text: str, status: int) -> Failure:
+    """``create`` ends with 1, as for everything its daemon would say."""
+    return Failure(f"{PROGRAM}: {text}", status if session.path.endswith("run") else 1)
+
+
 def _create_pulling(session: Session, request: CreateRequest) -> Created:
+    from onggi.engine.containers.create import OtherPlatform
     from onggi.engine.names import ImageNotFound
 
+    if not session.flag("disable-content-trust"):
+        raise Unsupported("content trust: no notary server is asked here", hint="leave the flag out")
     containers, pull = session.engine.containers, session.flag("pull")
     if pull == "always":
         _pull(session, str(request.config["Image"]))
     try:
         return containers.create_as(request)
-    except ImageNotFound:
+    except (ImageNotFound, OtherPlatform):
         if pull != "missing":
             raise
     session.err.write(f"Unable to find image '{_tagged(str(request.config['Image']))}' locally\n")
     session.err.flush()
     _pull(session, str(request.config["Image"]))
-    return containers.create_as(request)
+    try:
+        return containers.create_as(request)
+    except OtherPlatform as error:
+        session.err.write(f"WARNING: {error}\n")
+        raise
 
 
 def _tagged(name: str) -> str:

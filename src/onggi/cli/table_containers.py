@@ -95,7 +95,7 @@ def _living() -> tuple[Command, ...]:
         _simple(
             "wait",
             "Block until containers stop, then print their exit codes",
-            long="Block until one or more containers stop, then print their exit codes.",
+            long="Block until one or more containers stop, then print their exit codes",
         ),
         Command(
             "container rm",
@@ -108,6 +108,7 @@ def _living() -> tuple[Command, ...]:
             completes="container",
             flags=(
                 Flag("force", "bool", "Force the removal of a running container (uses SIGKILL)", short="f"),
+                Flag("link", "bool", "Remove the specified link", short="l"),
                 Flag("volumes", "bool", "Remove anonymous volumes associated with the container", short="v"),
             ),
         ),
@@ -163,7 +164,7 @@ def _joining() -> tuple[Command, ...]:
             "attach",
             usage="[OPTIONS] CONTAINER",
             short="Attach local standard streams to a running container",
-            long="Attach local standard input, output, and error streams to a running container.",
+            long="Attach local standard input, output, and error streams to a running container",
             run="containers:attach",
             arity=ONE,
             completes="container",
@@ -220,15 +221,6 @@ def _looking() -> tuple[Command, ...]:
                 Flag("timestamps", "bool", "Show timestamps", short="t"),
                 Flag("until", "string", _time_help("Show logs before a timestamp")),
             ),
-        ),
-        Command(
-            "container port",
-            "port",
-            usage="CONTAINER [PRIVATE_PORT[/PROTO]]",
-            short="List port mappings or a specific mapping for the container",
-            run="ports:run",
-            arity=Arity(1, 2),
-            completes="container",
         ),
         Command(
             "container inspect",

@@ -171,6 +171,9 @@ class _Run:
             return self._function(command, rest, dot, final)
         if first.kind == "nil":
             raise self._fail(first.position, first.text, "nil is not a command")
+        method = self._method(first, dot) if len(rest) + len(final) == 1 else None
+        if method is not None:
+            return method(*(self._operand(argument, dot) for argument in rest), *final)
         value = self._operand(first, dot)
         if rest or final:
             if first.names:
@@ -179,6 +182,12 @@ class _Run:
                 reason = f"can't give argument to non-function {first.text}"
             raise self._fail(first.position, first.text, reason)
         return value
+
+    def _method(self, operand: Operand, dot: Any) -> Callable[[Any], Any] | None:
+        """What ``.Label "name"`` calls, where the value has it."""
+        if operand.kind != "field" or len(operand.names) != 1 or not isinstance(dot, Record):
+            return None
+        return dot.methods.get(operand.names[0])
 
     def _function(self, command: Command, arguments: list[Operand], dot: Any, final: tuple[Any, ...]) -> Any:
         name = command.operands[0].text

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from onggi.oci.descriptor import Descriptor
 
-__all__ = ["InvalidPlatform", "NoMatchingPlatform", "Platform", "choose", "select"]
+__all__ = ["InvalidPlatform", "NoMatchingPlatform", "Platform", "choose", "fits", "select"]
 
 _PART = r"^[A-Za-z0-9_.-]+$"
 _SYSTEM = r"^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)\))?$"
@@ -257,6 +257,12 @@ def _rank(platform: Platform | None, system: str, order: dict[tuple[str, str], i
         return len(order)
     platform = platform.normalised()
     return order.get((platform.architecture, platform.variant)) if platform.os == system else None
+
+
+def fits(image: Platform, wanted: Platform) -> bool:
+    """True when an image for ``image`` runs on ``wanted``."""
+    target, own = wanted.normalised(), image.normalised()
+    return own.os == target.os and (own.architecture, own.variant) in _preferences(target)
 
 
 def _select_exact(candidates: Sequence[Descriptor], wanted: Platform) -> list[Descriptor]:

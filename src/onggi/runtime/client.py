@@ -204,7 +204,7 @@ class SupervisorClient:
         if kind == "FailedPrecondition":
             return runtime_error(action, self._id, text)
         make: Callable[[str], OnggiError] = getattr(errors, kind, errors.OnggiError)
-        return make(f"container {self._id[:12]} {text}" if kind == "Conflict" else f"{action}: {text}")
+        return make(f"Container {self._id} {text}" if kind == "Conflict" else f"{action}: {text}")
 
 
 def _receive_line(connection: socket.socket) -> tuple[bytes, bytes, list[int]]:

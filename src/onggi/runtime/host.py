@@ -39,6 +39,7 @@ class HostFacts:
     ``systemd``: systemd owns the tree, and is asked for groups. ``kernel`` is major, minor;
     ``architecture`` Go's name. ``sysctls`` are the network settings that exist. ``thermal``
     are directories with throttle counters. ``in_user_namespace``: not even root is root.
+    ``apparmor``: profiles can be applied.
     """
 
     architecture: str
@@ -52,6 +53,7 @@ class HostFacts:
     sysctls: frozenset[str] = frozenset()
     thermal: tuple[str, ...] = ()
     in_user_namespace: bool = False
+    apparmor: bool = False
 
     @classmethod
     def read(cls) -> HostFacts:
@@ -71,6 +73,7 @@ class HostFacts:
             sysctls=frozenset(name for name in NETWORK_SYSCTLS if _sysctl_exists(name)),
             thermal=_thermal(),
             in_user_namespace=_in_user_namespace(),
+            apparmor=_apparmor(),
         )
 
 
@@ -116,3 +119,10 @@ def _in_user_namespace() -> bool:
     except OSError:
         return False
     return lines[0].split() != ["0", "0", "4294967295"]
+
+
+def _apparmor() -> bool:
+    try:
+        return Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
+    except OSError:
+        return False

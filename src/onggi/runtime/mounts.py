@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from onggi.errors import InvalidArgument
+from onggi.oci.quoting import quoted
 from onggi.record import record
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -201,9 +202,9 @@ class InvalidTmpfsOption(InvalidArgument):
     """An option that a tmpfs does not have."""
 
     def __init__(self, option: str) -> None:
-        words = " ".join(option.split("=", 1))
+        words = " ".join(quoted(word) for word in option.split("=", 1))
         super().__init__(
-            f'Invalid tmpfs option ["{words}"]', hint="tmpfs takes size, mode, uid, gid and mount flags"
+            f"Invalid tmpfs option [{words}]", hint="tmpfs takes size, mode, uid, gid and mount flags"
         )
 
 

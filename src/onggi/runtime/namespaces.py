@@ -16,7 +16,16 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["InvalidMode", "check_modes", "is_private_network", "namespaces", "shared_container"]
+__all__ = [
+    "OWN_SYSCTLS",
+    "OWN_SYSCTL_PREFIXES",
+    "InvalidMode",
+    "check_modes",
+    "is_mode",
+    "is_private_network",
+    "namespaces",
+    "shared_container",
+]
 
 _CONTAINER = "container:"
 _FIELDS = {
@@ -36,6 +45,13 @@ _WORDS = {
 _JOINABLE = ("ipc", "pid")
 _NAMES = {"ipc": "IPC", "pid": "PID", "uts": "UTS", "cgroup": "cgroup namespace", "user": "USER"}
 
+OWN_SYSCTLS = tuple(
+    f"kernel.{name}"
+    for name in ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"]
+)
+OWN_SYSCTL_PREFIXES = ("net.", "fs.mqueue.")
+"""Settings of the kernel that belong to a namespace; every other one is the host's."""
+
 
 class InvalidMode(InvalidArgument):
     """A mode that does not exist."""
@@ -50,9 +66,21 @@ def check_modes(host_config: Mapping[str, Any]) -> None:
     """Raises InvalidMode."""
     for kind, field in _FIELDS.items():
         mode = host_config.get(field) or ""
-        joined = kind in _JOINABLE and mode.startswith(_CONTAINER) and len(mode) > len(_CONTAINER)
-        if mode not in _WORDS[kind] and not joined:
+        if not _is_mode(kind, mode):
             raise InvalidMode(kind, mode)
+
+
+_FLAGS = {"ipc": "ipc", "pid": "pid", "uts": "uts", "cgroupns": "cgroup", "userns": "user"}
+
+
+def is_mode(flag: str, mode: str) -> bool:
+    """True for a mode that exists; ``flag`` is Docker's word (``userns``)."""
+    return _is_mode(_FLAGS[flag], mode)
+
+
+def _is_mode(kind: str, mode: str) -> bool:
+    joined = kind in _JOINABLE and mode.startswith(_CONTAINER) and len(mode) > len(_CONTAINER)
+    return joined or mode in _WORDS[kind]
 
 
 def shared_container(mode: str | None) -> str | None:

@@ -166,16 +166,16 @@ def runtime_error(action: str, id: str, reason: str) -> OnggiError:
         return WrongState(action, reason)
     if "permission denied" in lower:
         return NotExecutable(action, _plain(reason))
-    if "executable file not found" in lower or "no such file or directory" in lower:
+    missing = "no such file or directory" in lower
+    if "executable file not found" in lower or (missing and "exec" in lower):
         return ProgramNotFound(action, _plain(reason))
-    if "not a directory" in lower:
-        hint = "a directory cannot be mounted on a file, nor a file on a directory"
-        error = RuntimeFailed(action, _plain(reason), hint)
+    error = RuntimeFailed(action, _plain(reason), _MOUNT_HINT if "not a directory" in lower else "")
+    if missing or "not a directory" in lower:
         error.exit_code = ProgramNotFound.exit_code
-        return error
-    return RuntimeFailed(action, _plain(reason))
+    return error
 
 
+_MOUNT_HINT = "a directory cannot be mounted on a file, nor a file on a directory"
 _CHAIN = (
     "runc run failed: ",
     "runc create failed: ",

@@ -67,7 +67,7 @@ def _memory(host_config: Mapping[str, Any]) -> dict[str, Any]:
 def _cpu(host_config: Mapping[str, Any]) -> dict[str, Any]:
     shares = host_config.get("CpuShares") or 0
     if shares < 0:
-        raise InvalidArgument(f"invalid CPU shares ({shares}): must not be negative")
+        raise InvalidArgument("shares: invalid argument", hint="CPU shares must not be negative")
     cpu: dict[str, Any] = {"shares": shares}
     nano = host_config.get("NanoCpus") or 0
     period = host_config.get("CpuPeriod") or 0
@@ -113,7 +113,7 @@ def block_device(path: str) -> tuple[int, int]:
         status = os.stat(path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise InvalidArgument(f"block device {path}: {reason}") from error
+        raise InvalidArgument(f"stat {path}: {reason}", hint="name a block device of this host") from error
     if not (stat.S_ISBLK(status.st_mode) or stat.S_ISCHR(status.st_mode)):
-        raise InvalidArgument(f"block device {path}: not a device")
+        raise InvalidArgument(f"{path}: not a device", hint="name a block device of this host")
     return os.major(status.st_rdev), os.minor(status.st_rdev)

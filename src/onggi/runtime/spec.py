@@ -93,7 +93,7 @@ def build_spec(request: SpecRequest, host: HostFacts) -> tuple[dict[str, Any], l
     capabilities, missing = container_capabilities(request.host_config, host)
     spec: dict[str, Any] = {
         "ociVersion": OCI_VERSION,
-        "process": _process(request, capabilities),
+        "process": _process(request, host, capabilities),
         "root": _root(request),
         "hostname": _hostname(request),
         "mounts": _mounts(request),
@@ -127,7 +127,7 @@ def _root(request: SpecRequest) -> dict[str, Any]:
 # --- process ----------------------------------------------------------------------------------
 
 
-def _process(request: SpecRequest, capabilities: list[str]) -> dict[str, Any]:
+def _process(request: SpecRequest, host: HostFacts, capabilities: list[str]) -> dict[str, Any]:
     config, host_config = request.config, request.host_config
     tty = bool(config.get("Tty"))
     process: dict[str, Any] = {
@@ -145,7 +145,7 @@ def _process(request: SpecRequest, capabilities: list[str]) -> dict[str, Any]:
         "consoleSize": {"height": height, "width": width} if tty and (height or width) else None,
         "rlimits": limits,
         "noNewPrivileges": request.security.no_new_privileges,
-        "apparmorProfile": request.security.apparmor,
+        "apparmorProfile": request.security.apparmor if host.apparmor else "",
     }
     return process | {key: value for key, value in optional.items() if value}
 

@@ -7,13 +7,15 @@ Source: moby ``daemon/container.go`` (verifyContainerSettings), ``daemon/daemon_
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 from onggi.errors import InvalidArgument
+from onggi.oci.quoting import quoted
 from onggi.runtime.capabilities import normalised
 from onggi.runtime.host import HostFacts
 from onggi.runtime.mounts import DEFAULT_SHM_BYTES, masked_paths, merged_tmpfs_options, readonly_paths
-from onggi.runtime.namespaces import check_modes
+from onggi.runtime.namespaces import OWN_SYSCTL_PREFIXES, OWN_SYSCTLS, check_modes
 from onggi.runtime.security import parse_security_options
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -26,12 +28,6 @@ _LEAST_MEMORY = 6 * 1024 * 1024
 _NANO = 10**9
 _RESTART_POLICIES = ("no", "always", "on-failure", "unless-stopped")
 _PERIOD_US, _LEAST_QUOTA_US = (1_000, 1_000_000), 1_000
-# Sysctls that belong to a namespace; every other one is the host's.
-_OWN_SYSCTLS = tuple(
-    f"kernel.{name}"
-    for name in ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"]
-)
-_OWN_SYSCTL_PREFIXES = ("net.", "fs.mqueue.")
 
 
 class InvalidOption(InvalidArgument):
@@ -74,9 +70,10 @@ def _cgroup_namespace(host: HostFacts, privileged: bool) -> str:
 # --- what they must be --------------------------------------------------------------------------
 
 
-def check_host_config(config: dict[str, Any], host: HostFacts) -> list[str]:
+def check_host_config(config: dict[str, Any], host: HostFacts, compat: str) -> list[str]:
     """Warnings; what this kernel cannot do is taken out of ``config``. Raises InvalidArgument."""
     check_modes(config)
+    _check_platform_words(config)
     parse_security_options(config.get("SecurityOpt") or ())
     _check_restart(config)
     _check_sysctls(config)
@@ -88,16 +85,26 @@ def check_host_config(config: dict[str, Any], host: HostFacts) -> list[str]:
         raise InvalidOption("SHM size can not be less than 0")
     _check_memory(config)
     _check_processors(config)
-    return _take_out_unsupported(config, host)
+    _check_sets(config)
+    return [*_take_out_unsupported(config, host), *_deprecated(config, compat)]
+
+
+def _check_platform_words(config: Mapping[str, Any]) -> None:
+    isolation = config.get("Isolation") or ""
+    if isolation.lower() not in ("", "default"):
+        raise InvalidOption(f"Invalid isolation: {quoted(isolation)} - linux only supports 'default'")
+    if config.get("StorageOpt"):
+        raise InvalidOption(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+            hint="no driver here limits what a container may write",
+        )
 
 
 def _check_restart(config: Mapping[str, Any]) -> None:
     policy = config.get("RestartPolicy") or {}
     name, count = policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0
     if name not in _RESTART_POLICIES:
-        raise InvalidOption(
-            f"invalid restart policy: unknown policy '{name}'", hint=f"one of {', '.join(_RESTART_POLICIES)}"
-        )
+        raise InvalidOption(f"invalid restart policy '{name}'", hint=f"one of {', '.join(_RESTART_POLICIES)}")
     if count < 0:
         raise InvalidOption("maximum retry count cannot be negative")
     if count and name != "on-failure":
@@ -108,7 +115,7 @@ def _check_restart(config: Mapping[str, Any]) -> None:
 
 def _check_sysctls(config: Mapping[str, Any]) -> None:
     for name in config.get("Sysctls") or ():
-        if name not in _OWN_SYSCTLS and not name.startswith(_OWN_SYSCTL_PREFIXES):
+        if name not in OWN_SYSCTLS and not name.startswith(OWN_SYSCTL_PREFIXES):
             raise InvalidOption(
                 f"sysctl '{name}' is not whitelisted", hint="it would change the host, not the container"
             )
@@ -157,9 +164,52 @@ def _check_processors(config: Mapping[str, Any]) -> None:
         )
     if 0 < quota < _LEAST_QUOTA_US:
         raise InvalidOption("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    weight = config.get("BlkioWeight") or 0
-    if weight and not 10 <= weight <= 1000:
-        raise InvalidOption("Range of blkio weight is from 10 to 1000")
+
+
+_SETS = (
+    ("CpusetCpus", "cpuset cpus", "CPUs", "/sys/devices/system/cpu/online"),
+    ("CpusetMems", "cpuset mems", "memory nodes", "/sys/devices/system/node/online"),
+)
+
+
+def _check_sets(config: Mapping[str, Any]) -> None:
+    """Processors and memory nodes that are asked for must be there."""
+    for field, what, things, file in _SETS:
+        text = config.get(field) or ""
+        if not text:
+            continue
+        wanted = _numbers(text)
+        if wanted is None:
+            raise InvalidOption(f"Invalid value {text} for {what}: invalid format: {text}")
+        available = _available(file)
+        if not wanted <= (_numbers(available) or set()):
+            raise InvalidOption(
+                f"Requested {things} are not available - requested {text}, available: {available}"
+            )
+
+
+_SET = re.compile(r"\d{1,5}(?:-\d{1,5})?")
+
+
+def _numbers(text: str) -> set[int] | None:
+    """``0-3,7``; None for what is none."""
+    found: set[int] = set()
+    for part in text.split(","):
+        if _SET.fullmatch(part) is None:
+            return None
+        first, _, last = part.partition("-")
+        if last and int(last) < int(first):
+            return None
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _available(file: str) -> str:
+    try:
+        with open(file, encoding="ascii") as numbers:
+            return numbers.read().strip()
+    except OSError:
+        return "0"
 
 
 _BLOCK_IO: tuple[tuple[str, Any, str, str, str], ...] = (
@@ -177,9 +227,18 @@ def _take_out_unsupported(config: dict[str, Any], host: HostFacts) -> list[str]:
                 warnings.append(
                     f"Your kernel does not support {what} or the cgroup is not mounted. {consequence}."
                 )
+    weight = config.get("BlkioWeight") or 0
+    if weight and not 10 <= weight <= 1000:
+        raise InvalidOption("Range of blkio weight is from 10 to 1000")
     if config.get("OomKillDisable") and not config.get("Memory"):
         warnings.append(
             "OOM killer is disabled for the container, but no memory limit is set, this can result in the "
             "system running out of resources."
         )
     return warnings
+
+
+def _deprecated(config: Mapping[str, Any], compat: str) -> list[str]:
+    if config.get("KernelMemory") and compat == "20.10":
+        return ["Specifying a kernel memory limit is deprecated and will be removed in a future release."]
+    return []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from onggi.cancel import CancelToken
-from onggi.engine.containers.names import ContainerNotFound, NameTaken, check_name
+from onggi.engine.containers.names import ContainerNotFound, InvalidName, NameTaken, check_name
 from onggi.engine.containers.removal import ContainerIsRunning, is_running, remove_container, settle
 from onggi.engine.containers.signals import parse_signal, stop_signal
 from onggi.engine.containers.start import (
@@ -17,7 +17,7 @@ from onggi.engine.containers.start import (
     start_container,
     supervisor_lock,
 )
-from onggi.errors import Conflict
+from onggi.errors import Conflict, InvalidArgument
 from onggi.runtime.client import Attached, NoSupervisor, SupervisorClient
 from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event
@@ -222,14 +222,14 @@ class Container:
 
     def unpause(self) -> None:
         """Let frozen processes go on. Raises Conflict."""
-        self._ask("resume")
+        self._ask("resume", "is not paused")
 
-    def _ask(self, op: str) -> None:
+    def _ask(self, op: str, otherwise: str = "is not running") -> None:
         try:
             self.supervisor.request(op)
         except NoSupervisor as error:
             self._settle()
-            raise Conflict(f"Container {self.id} is not running") from error
+            raise Conflict(f"Container {self.id} {otherwise}") from error
 
     def _settle(self) -> None:
         """Nobody answers: make the files say so, if they do not."""
@@ -380,9 +380,14 @@ class Container:
 
     def rename(self, name: str) -> None:
         """Raises InvalidName, NameTaken."""
-        fresh = check_name(name)
+        try:
+            fresh = check_name(name)
+        except InvalidName:
+            raise InvalidName(f"/{name}") from None
         with self._core.writing(), self._core.locks.acquire("container-names", exclusive=True):
             old = self.name
+            if fresh == old:
+                raise InvalidArgument("Renaming a container with the same name as its current name")
             for other in self._core.containers.all():
                 if other.name == fresh:
                     raise NameTaken(fresh, other.id)

@@ -17,16 +17,20 @@ from onggi.engine.containers.init_layer import fill_init_layer
 from onggi.engine.containers.log_drivers import log_config
 from onggi.engine.containers.merge import command_line, merged_config
 from onggi.engine.containers.names import NameTaken, check_name, new_id, random_name
-from onggi.engine.containers.networking import endpoint_settings
+from onggi.engine.containers.networking import Networks, endpoint_settings
+from onggi.engine.containers.signals import parse_signal
 from onggi.engine.core import Core
 from onggi.engine.names import find_image
+from onggi.errors import NotFound
 from onggi.oci.container_config import complete_config
 from onggi.oci.digest import ChainID, ImageID
 from onggi.oci.host_config import complete_host_config
 from onggi.oci.image_config import ImageConfig
+from onggi.oci.platform import Platform, fits
 from onggi.oci.timestamps import format_ns
 from onggi.record import field, record
 from onggi.runtime.host import HostFacts
+from onggi.runtime.namespaces import shared_container
 from onggi.runtime.runc import DEFAULT_RUNTIME
 from onggi.runtime.security import parse_security_options
 from onggi.store.containers import StoredContainer, fresh_document
@@ -35,20 +39,31 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Created", "CreateRequest", "create_container"]
+__all__ = ["CreateRequest", "Created", "OtherPlatform", "create_container"]
 
 
 @record
 class CreateRequest:
     """What ``POST /containers/create`` takes: Docker's Config and HostConfig, known keys only.
 
-    ``name`` empty: one is made up. ``networks`` is Docker's EndpointsConfig: how to be in each.
+    ``name`` empty: one is made up. ``platform``: the image must be one for it.
     """
 
     config: Mapping[str, Any] = field(hash=False)
     host_config: Mapping[str, Any] = field(hash=False)
     name: str = ""
-    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    platform: Platform | None = None
+
+
+class OtherPlatform(NotFound):
+    """The image of that name is for another platform than the one that is asked for."""
+
+    def __init__(self, name: str, wanted: Platform, actual: Platform) -> None:
+        super().__init__(
+            f"image with reference {name} was found but does not match the specified platform: "
+            f"wanted {wanted}, actual: {actual}",
+            hint="leave --platform out to run it anyway",
+        )
 
 
 @record
@@ -59,7 +74,7 @@ class Created:
     warnings: tuple[str, ...]
 
 
-def create_container(core: Core, request: CreateRequest) -> Created:
+def create_container(core: Core, networks: Networks, request: CreateRequest) -> Created:
     """Make it; inside :meth:`Core.writing`.
 
     Raises ImageNotFound, NameTaken, InvalidArgument of many kinds, DataLoss for a damaged image.
@@ -67,22 +82,44 @@ def create_container(core: Core, request: CreateRequest) -> Created:
     host = HostFacts.read()
     image_id = find_image(core, str(request.config.get("Image") or ""))
     image = core.images.get(image_id)
+    warnings = _check_platform(image, request)
     config = merged_config(request.config, image.config)
     check_health(config)
     host_config = adapted_host_config(request.host_config, host, core.config.compat)
-    if core.config.bridge == "none" and host_config["NetworkMode"] == "default":
-        host_config["NetworkMode"] = "none"
-    warnings = check_host_config(host_config, host)
+    warnings += check_host_config(host_config, host, core.config.compat)
+    _check_stop_signal(config)
     host_config["LogConfig"] = log_config(
         host_config.get("LogConfig"), core.config.log_driver, core.config.log_opts
     )
+    networks.check(host_config["NetworkMode"])
     id = new_id()
     _settle_hostname(config, host_config, id)
     stored = StoredContainer(
-        _document(core, id, image_id, config, host_config, request.networks), _stored_host_config(host_config)
+        _document(core, id, image_id, config, host_config), _stored_host_config(host_config)
     )
     _make(core, stored, image, request.name)
     return Created(id, tuple(warnings))
+
+
+def _check_platform(image: ImageConfig, request: CreateRequest) -> list[str]:
+    """A warning where nobody asked for the other platform that it is. Raises OtherPlatform."""
+    actual, wanted = Platform(image.os, image.architecture, image.variant), request.platform
+    if wanted is not None:
+        if not fits(actual, wanted):
+            raise OtherPlatform(str(request.config["Image"]), wanted, actual)
+        return []
+    # What all machines of this kind run needs no look at the processor.
+    if fits(actual, Platform.host()) or fits(actual, host := Platform.most_capable()):
+        return []
+    return [
+        f"The requested image's platform ({actual}) does not match the detected host platform ({host}) "
+        "and no specific platform was requested"
+    ]
+
+
+def _check_stop_signal(config: Mapping[str, Any]) -> None:
+    if config.get("StopSignal"):
+        parse_signal(config["StopSignal"])
 
 
 def _stored_host_config(host_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,6 +132,8 @@ def _settle_hostname(config: dict[str, Any], host_config: Mapping[str, Any], id:
     """Its own is the short id; in the host's network it is the host's."""
     if host_config.get("UTSMode") == "host" and config.get("Hostname"):
         raise InvalidOption("conflicting options: hostname and the UTS mode")
+    if shared_container(host_config["NetworkMode"]) and config.get("Hostname"):
+        raise InvalidOption("conflicting options: hostname and the network mode")
     if host_config["NetworkMode"] == "host":
         name, _, domain = os.uname().nodename.partition(".")
         config["Hostname"] = config.get("Hostname") or name
@@ -103,12 +142,7 @@ def _settle_hostname(config: dict[str, Any], host_config: Mapping[str, Any], id:
 
 
 def _document(
-    core: Core,
-    id: str,
-    image_id: ImageID,
-    config: Mapping[str, Any],
-    host_config: Mapping[str, Any],
-    networks: Mapping[str, Mapping[str, Any]],
+    core: Core, id: str, image_id: ImageID, config: Mapping[str, Any], host_config: Mapping[str, Any]
 ) -> dict[str, Any]:
     document = fresh_document()
     document["ID"] = id
@@ -116,7 +150,7 @@ def _document(
     document["Path"], document["Args"] = command_line(config)
     document["Config"] = complete_config(config, core.config.compat)
     document["Image"] = str(image_id)
-    document["NetworkSettings"]["Networks"] = endpoint_settings(host_config["NetworkMode"], networks)
+    document["NetworkSettings"]["Networks"] = endpoint_settings(host_config["NetworkMode"])
     document["Driver"] = core.driver.name
     security = parse_security_options(host_config.get("SecurityOpt") or ())
     document["SeccompProfile"] = security.seccomp

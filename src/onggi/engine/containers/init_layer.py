@@ -156,7 +156,9 @@ def _step(parent: int, name: bytes) -> bytes | None:
 
 
 def _cannot(path: str, error: OSError) -> InvalidArgument:
+    hint = "choose another one: --workdir"
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return InvalidArgument(f"Cannot mkdir: {path} is not a directory", hint=hint)
     return InvalidArgument(
-        f"make working directory {path}: {(error.strerror or str(error)).lower()}",
-        hint="choose another one: --workdir",
+        f"make working directory {path}: {(error.strerror or str(error)).lower()}", hint=hint
     )

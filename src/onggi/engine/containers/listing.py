@@ -14,6 +14,7 @@ from onggi.engine.filters import Filters, InvalidFilter
 from onggi.errors import OnggiError
 from onggi.oci.digest import ImageID
 from onggi.oci.durations import human_duration
+from onggi.oci.quoting import quoted
 from onggi.oci.timestamps import to_unix
 from onggi.record import field, record
 from onggi.store.containers import StoredContainer
@@ -42,6 +43,7 @@ _FILTERS = (
 )
 _STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 _HEALTHS = ("none", "starting", "healthy", "unhealthy")
+_BOOLEANS = ("0", "1", "false", "true", "False", "True")
 
 
 @record
@@ -80,14 +82,7 @@ def list_rows(
     for name in wanted:
         if name not in _FILTERS:
             raise InvalidFilter(f"invalid filter '{name}'", hint=f"known filters: {', '.join(_FILTERS)}")
-    for status in wanted.get("status", ()):
-        if status not in _STATUSES:
-            raise InvalidFilter(f"invalid filter 'status={status}'", hint=f"one of {', '.join(_STATUSES)}")
-    for health in wanted.get("health", ()):
-        if health not in _HEALTHS:
-            raise InvalidFilter(
-                f"unrecognised filter value for health: {health}", hint=f"one of {', '.join(_HEALTHS)}"
-            )
+    _check_values(wanted)
     names = _ImageNames(core)
     rows = [_row(core, names, stored) for stored in core.containers.all()]
     rows.sort(key=lambda row: (-row.created_at, row.id))
@@ -169,6 +164,24 @@ class _ImageNames:
             return str(find_image(self._core, name))
         except OnggiError:
             return ""
+
+
+def _check_values(wanted: Filters) -> None:
+    """Raises InvalidFilter in Docker's words."""
+    for status in wanted.get("status", ()):
+        if status not in _STATUSES:
+            raise InvalidFilter(f"invalid filter 'status={status}'", hint=f"one of {', '.join(_STATUSES)}")
+    for code in wanted.get("exited", ()):
+        if not code.removeprefix("-").isdecimal():
+            raise InvalidFilter(f'strconv.Atoi: parsing "{code}": invalid syntax', hint="exited=NUMBER")
+    for health in wanted.get("health", ()):
+        if health not in _HEALTHS:
+            raise InvalidFilter(
+                f"unrecognised filter value for health: {health}", hint=f"one of {', '.join(_HEALTHS)}"
+            )
+    for truth in wanted.get("is-task", ()):
+        if truth not in _BOOLEANS:
+            raise InvalidFilter(f"invalid filter 'is-task=[{truth}]'", hint="true or false")
 
 
 # --- status ---------------------------------------------------------------------------------
@@ -267,11 +280,15 @@ def _has_volume(core: Core, row: ContainerRow, value: str) -> bool:
     return any(value in (mount.get("Name"), mount["Destination"], mount["Source"]) for mount in row.mounts)
 
 
-def _has_port(row: ContainerRow, value: str, key: str) -> bool:
+def _has_port(row: ContainerRow, value: str, key: str, name: str) -> bool:
     number, _, protocol = value.partition("/")
     first, _, last = number.partition("-")
     if not first.isdigit():
-        raise InvalidFilter(f"invalid filter value '{value}'", hint="a port or a range, like 80/tcp")
+        raise InvalidFilter(
+            f"error while looking up for {name} {value}: strconv.ParseUint: parsing {quoted(value)}: "
+            "invalid syntax",
+            hint="a port or a range, like 80/tcp",
+        )
     ports = range(int(first), int(last or first) + 1)
     return any(port.get(key) in ports and (not protocol or port["Type"] == protocol) for port in row.ports)
 
@@ -283,14 +300,14 @@ def _has_health(core: Core, row: ContainerRow, value: str) -> bool:
 _TESTS: Mapping[str, Callable[[Core, ContainerRow, str], bool]] = {
     "ancestor": _has_ancestor,
     "exited": _has_exited,
-    "expose": lambda core, row, value: _has_port(row, value, "PrivatePort"),
+    "expose": lambda core, row, value: _has_port(row, value, "PrivatePort", "expose"),
     "health": _has_health,
     "id": lambda core, row, value: row.id.startswith(value),
     "is-task": lambda core, row, value: value.lower() in ("false", "0"),
     "label": _has_label,
     "name": _has_name,
     "network": lambda core, row, value: value in row.networks,
-    "publish": lambda core, row, value: _has_port(row, value, "PublicPort"),
+    "publish": lambda core, row, value: _has_port(row, value, "PublicPort", "publish"),
     "status": lambda core, row, value: row.state == value,
     "volume": _has_volume,
 }

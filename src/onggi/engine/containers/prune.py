@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from onggi.engine.containers.inspection import status_word, true_state
 from onggi.engine.core import Core
 from onggi.engine.filters import Filters, InvalidFilter
+from onggi.oci.quoting import quoted
 from onggi.oci.timestamps import parse_moment, to_unix
 from onggi.store.containers import StoredContainer
 
@@ -37,7 +38,9 @@ def _moment(values: object) -> float:
         return float("inf")
     moment = parse_moment(found[-1], time.time())
     if moment is None:
-        raise InvalidFilter(f"invalid filter 'until={found[-1]}'", hint="a duration (24h) or a date")
+        raise InvalidFilter(
+            f"failed to parse value as time or duration: {quoted(found[-1])}", hint="e.g. 24h, or a date"
+        )
     return moment
 
 

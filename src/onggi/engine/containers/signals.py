@@ -18,11 +18,18 @@ class InvalidSignal(InvalidArgument):
         super().__init__(f"Invalid signal: {text}", hint="a name like TERM or SIGHUP, or a number")
 
 
+class UnsupportedSignal(InvalidArgument):
+    """A number that is none of Linux's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"The linux daemon does not support signal {number}", hint=f"1 to {_LAST}")
+
+
 def parse_signal(text: str) -> int:
     """``9``, ``KILL``, ``SIGKILL``, ``RTMIN+3``, in any case. Raises InvalidSignal."""
     if text.isascii() and text.isdigit():
         if not 0 < int(text) <= _LAST:
-            raise InvalidSignal(text)
+            raise UnsupportedSignal(int(text))
         return int(text)
     name, plus, offset = text.upper().removeprefix("SIG").partition("+")
     try:

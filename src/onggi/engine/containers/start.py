@@ -20,8 +20,9 @@ from onggi.engine.containers.log_settings import log_driver, log_file, log_setti
 from onggi.engine.containers.network_files import hosts_file, resolv_conf
 from onggi.engine.containers.networking import Connection, Networks
 from onggi.engine.core import Core
-from onggi.errors import Conflict, OnggiError
+from onggi.errors import Conflict, FailedPrecondition, OnggiError
 from onggi.oci.digest import Digest
+from onggi.oci.quoting import quoted
 from onggi.record import record
 from onggi.runtime.client import Attached, running_directory
 from onggi.runtime.host import HostFacts
@@ -30,7 +31,6 @@ from onggi.runtime.namespaces import shared_container
 from onggi.runtime.request import spec_request
 from onggi.runtime.runc import Runc, find_program, find_runtime, runtime_environment
 from onggi.runtime.spec import Defaults, build_spec
-from onggi.runtime.supervisor.network import NAMESPACE
 from onggi.runtime.user import User, read_accounts, resolve_user
 from onggi.store.atomic import make_directory, remove_tree
 from onggi.store.containers import StoredContainer
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AttachRequest", "Started", "container_runtime", "start_container", "supervisor_lock"]
 
+_START_IT = "start it first: its namespaces are to be shared"
 _INIT_PROGRAM = "docker-init"
 
 
@@ -61,6 +62,16 @@ class Started:
 
     attached: Attached | None
     warnings: tuple[str, ...]
+
+
+class NoDeviceDriver(FailedPrecondition):
+    """Nobody here gives devices by what they can do (``--gpus``)."""
+
+    def __init__(self, driver: str, capabilities: str) -> None:
+        super().__init__(
+            f"could not select device driver {quoted(driver)} with capabilities: [{capabilities}]",
+            hint="give the container the nodes it needs: --device /dev/…",
+        )
 
 
 def supervisor_lock(id: str) -> str:
@@ -110,10 +121,9 @@ class _Starting:
             stack.callback(os.close, root)
             user = self._prepare_root(root)
             connection = self._networks.connect(self._stored.document, self._stored.host_config)
-            stack.callback(connection.close)
             try:
                 warnings = self._write_bundle(user, connection)
-                attached = self._launch(lease, root, user, connection, attach, stack)
+                attached = self._launch(lease, root, user, attach, stack)
             except BaseException:
                 self._networks.disconnect(self._stored.id)
                 raise
@@ -134,6 +144,7 @@ class _Starting:
 
     def _prepare_root(self, root: int) -> User:
         config = self._stored.config
+        _check_device_requests(self._stored.host_config)
         accounts = read_accounts(root)
         user = resolve_user(
             config.get("User") or "", accounts, self._stored.host_config.get("GroupAdd") or ()
@@ -163,10 +174,10 @@ class _Starting:
 
     def _write_network_files(self, connection: Connection) -> None:
         id, host_config = self._stored.id, self._stored.host_config
-        resolv = resolv_conf(host_config, connection.nameservers)
+        resolv = resolv_conf(host_config)
         files = {
             "hostname": f"{self._stored.config.get('Hostname') or ''}\n".encode(),
-            "hosts": hosts_file(host_config, connection.addresses, connection.gateway),
+            "hosts": hosts_file(host_config, connection.addresses),
             "resolv.conf": resolv,
             "resolv.conf.hash": Digest.of(resolv).encode(),
         }
@@ -208,31 +219,35 @@ class _Starting:
 
     def _joined(self, connection: Connection) -> dict[str, str]:
         """Paths of namespaces made elsewhere. Raises Conflict for a container that does not run."""
-        joined = {"network": str(self._bundle / NAMESPACE)} if connection.descriptors else {}
+        joined = {"network": connection.namespace} if connection.namespace else {}
         for kind, field in (("network", "NetworkMode"), ("ipc", "IpcMode"), ("pid", "PidMode")):
             owner = shared_container(self._stored.host_config.get(field))
             if owner is not None:
+                if kind == "ipc":
+                    self._check_shareable(owner)
                 joined[kind] = f"/proc/{self._pid_of(owner)}/ns/{'net' if kind == 'network' else kind}"
         return joined
+
+    def _check_shareable(self, id: str) -> None:
+        other = self._core.containers.get(id)
+        if other is None or not other.state.get("Running"):
+            raise Conflict(f"can't join IPC of container {id}: container {id} is not running", hint=_START_IT)
+        if other.host_config.get("IpcMode") not in ("shareable", "host"):
+            raise Conflict(
+                f"can't join IPC of container {id}: non-shareable IPC (hint: use IpcMode:shareable for the "
+                "donor container)"
+            )
 
     def _pid_of(self, id: str) -> int:
         other = self._core.containers.get(id)
         if other is None or not other.state.get("Running") or not other.state.get("Pid"):
-            raise Conflict(
-                f"cannot join the namespace of container {id[:12]}: it is not running", hint="start it first"
-            )
+            raise Conflict(f"container {id} is not running", hint=_START_IT)
         return int(other.state["Pid"])
 
     # --- launching --------------------------------------------------------------------------
 
     def _launch(
-        self,
-        lease: Lease,
-        root: int,
-        user: User,
-        connection: Connection,
-        attach: AttachRequest | None,
-        stack: ExitStack,
+        self, lease: Lease, root: int, user: User, attach: AttachRequest | None, stack: ExitStack
     ) -> Attached | None:
         descriptors = [lease.fileno(), root]
         ours = None
@@ -241,8 +256,7 @@ class _Starting:
             stack.enter_context(theirs)
             descriptors.append(theirs.fileno())
         try:
-            instructions = self._instructions(user, attach) | {"network": connection.ending}
-            launch_supervisor(instructions, [*descriptors, *connection.descriptors])
+            launch_supervisor(self._instructions(user, attach), descriptors)
         except BaseException:
             if ours is not None:
                 ours.close()
@@ -297,6 +311,13 @@ class _Starting:
             slice_ = self._stored.host_config.get("CgroupParent") or "system.slice"
             return f"/sys/fs/cgroup/{slice_}/docker-{self._stored.id}.scope/memory.events"
         return f"/sys/fs/cgroup{path}/memory.events"
+
+
+def _check_device_requests(host_config: Mapping[str, Any]) -> None:
+    """Docker hands these to a vendor's runtime hook, of which none is known here."""
+    for request in host_config.get("DeviceRequests") or ():
+        wanted = " ".join(f"[{' '.join(some)}]" for some in request.get("Capabilities") or ())
+        raise NoDeviceDriver(request.get("Driver") or "", wanted)
 
 
 def event_attributes(stored: StoredContainer) -> dict[str, str]:

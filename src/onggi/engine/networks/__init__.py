@@ -1,1 +1,0 @@
-"""``engine.networks``: networks of containers, made by netavark."""

@@ -1,0 +1,103 @@
+"""The same words to dockerd and to Onggi: what each said, made comparable."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from onggi.record import record
+from tests.peers.daemon import Daemon
+from tests.peers.fixtures import Onggi
+
+__all__ = ["Pair", "Said", "agrees", "comparable", "complaint"]
+
+# What the doors put before a message, and after it; Docker's daemon and runtime name themselves.
+_BEFORE = re.compile(r"^(?:docker: |Error response from daemon: |Error: |onggi: )+", re.MULTILINE)
+_SEE_HELP = re.compile(r"\n*(?:Run|See) '(?:docker|onggi)[^']*' for more information\n?")
+_RUNTIME = re.compile(
+    r"(?:failed to create shim(?: task)?: |OCI runtime (?:create|exec) failed: |runc (?:create|run) failed: "
+    r"|exec failed: |unable to start container process: |(?:start|exec|resume|pause) container(?: \w+)?: )+"
+)
+# Which commands failed for whom, after the reasons; who went where to ask.
+_AFTER = re.compile(r"^(?:failed to .*containers?: .*|failed to rename .*)\n?", re.MULTILINE)
+# Once nested: a hint may speak of "(format: …)".
+_HINT = re.compile(r" \([^()]*(?:\([^()]*\)[^()]*)*\)$")
+_NORMAL: tuple[tuple[str, str], ...] = (
+    (r"\b[0-9a-f]{64}\b", "ID"),
+    (r"\b[0-9a-f]{12}\b", "SHORT"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", "TIME"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} \w+", "TIME"),
+    (r"Less than a second|About a minute|\d+ (?:seconds?|minutes?)", "AGE"),
+)
+
+
+@record
+class Said:
+    """Exit status, standard output and standard error of one command."""
+
+    status: int
+    out: str
+    err: str
+
+
+def comparable(text: str, *roots: Path) -> str:
+    """``text`` without ids, times and places; tables keep no more than one blank in a row."""
+    for root in roots:
+        text = text.replace(str(root), "ROOT")
+    for pattern, word in _NORMAL:
+        text = re.sub(pattern, word, text)
+    return re.sub(r" {2,}", "  ", text)
+
+
+def complaint(text: str) -> str:
+    """The message of an error: without who says it, by way of whom, and where to read on."""
+    text = _SEE_HELP.sub("", _BEFORE.sub("", text.strip()))
+    text = _AFTER.sub("", _RUNTIME.sub("", text)).strip().removesuffix(": unknown")
+    text = text.replace("onggi", "docker").replace("No such container: ", "no such container ")
+    return re.sub(r"Container \S+ is paused", "Container NAME is paused", text).rstrip(".").casefold()
+
+
+def agrees(ours: str, theirs: str) -> bool:
+    """Our message is Docker's, or the end of it (Docker also says what it was doing), and a hint may follow."""
+    mine, other = complaint(ours), complaint(theirs)
+    plain = mine if mine == other else _HINT.sub("", mine)
+    return plain == other or (bool(plain) and other.endswith(plain))
+
+
+class Pair:
+    """One Onggi and one dockerd that hold the same images."""
+
+    def __init__(self, ours: Onggi, theirs: Daemon) -> None:
+        self.ours = ours
+        self.theirs = theirs
+        self._threads = ThreadPoolExecutor(2)
+
+    def both(self, *words: str, stdin: str = "", **environment: str) -> tuple[Said, Said]:
+        """Onggi's and Docker's, side by side in time."""
+        sides = (self.ours, self.theirs)
+        runs = [self._threads.submit(self._run, side, words, stdin, environment) for side in sides]
+        return runs[0].result(), runs[1].result()
+
+    def clear(self) -> None:
+        """Remove every container."""
+        for side in (self.ours, self.theirs):
+            ids = side.output("ps", "-aq", "--no-trunc").split()
+            if ids:
+                side.run("rm", "-f", *ids)
+
+    def _run(
+        self, side: Onggi | Daemon, words: Sequence[str], stdin: str, environment: Mapping[str, str]
+    ) -> Said:
+        done = subprocess.run(
+            side.command(*words),
+            capture_output=True,
+            text=True,
+            input=stdin,
+            env={**side.environment, **environment},
+            check=False,
+        )
+        root = side.data_root
+        return Said(done.returncode, comparable(done.stdout, root), comparable(done.stderr, root))
