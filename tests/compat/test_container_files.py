@@ -1,9 +1,10 @@
-"""What containers changed, as dockerd says it: diff, export."""
+"""What containers changed, as dockerd says it: diff, export, commit."""
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import time
 from collections.abc import Iterator
@@ -143,3 +144,125 @@ def test_errors(three: tuple[Onggi, Onggi, Daemon], tmp_path: Path) -> None:
         said = their.stderr.strip().removeprefix("Error response from daemon: ").removeprefix("Error: ")
         assert our.stderr.removeprefix("Error: ").startswith(said.split("\n")[0])
     assert ours.output("diff", "errors") == theirs.output("diff", "errors") == ""
+
+
+# Times of all that it leaves are its own, so the layer's bytes are, too.
+FIXED = (
+    "mkdir -p /d/e; echo f > /d/e/f; ln /d/e/f /d/again; ln -s f /d/e/l; mkfifo /d/p; mknod /d/n c 1 3;"
+    "chown 2:10 /d/e/f; chmod 4750 /d/e/f; touch -d 195912310000.01 /d/p;"
+    "name=$(printf %0120d 1); mkdir /d/$name; echo long > /d/$name/$name; echo u > /d/\u00e9;"
+    "touch -h -d 202001020304.05 /d/$name/$name /d/$name /d/\u00e9 /d/e/* /d/n /d/e /d; sleep 600"
+)
+CHANGES = [
+    *(
+        "-c",
+        'ENTRYPOINT ["/bin/x", "y"]',
+        "-c",
+        "ENV B=$Q/b C=3",
+        "-c",
+        "EXPOSE 80 53/udp",
+        "-c",
+        "LABEL z=1",
+    ),
+    *("-c", "USER bin", "-c", "VOLUME /vv", "-c", "WORKDIR rel", "-c", "ONBUILD RUN x"),
+    *("-a", "An Author <a@b>", "-m", "a <message>"),
+]
+
+
+def test_commit(three: tuple[Onggi, Onggi, Daemon]) -> None:
+    """The same layer, the same config, the same history, on both drivers."""
+    words = ("--name", "committed", "-w", "/w", "-e", "Q=1", "-h", "host", "-l", "k=v", *NONE)
+    documents, ids = [], []
+    for each in three:
+        ids.append(each.output("run", "-d", *words, "two", "sh", "-c", FIXED).strip())
+    for each in three:
+        deadline = time.monotonic() + 60
+        while not re.search(r"\d sleep 600$", each.output("exec", "committed", "ps", "-o", "pid,args"), re.M):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    for each, id in zip(three, ids, strict=True):
+        plain = each.output("commit", "committed").strip()
+        named = each.output("commit", *CHANGES, "--pause=false", "committed", "made:1").strip()
+        assert (
+            each.output("inspect", "-f", "{{.State.Paused}} {{.State.Running}}", "committed")
+            == "false true\n"
+        )
+        documents.append([_image(each, image, id) for image in (plain, named)])
+        assert each.output("image", "inspect", "-f", "{{.Id}}", "made:1").strip() == named
+        rows = each.output(
+            "history", "--no-trunc", "--format", "{{.CreatedBy}}|{{.Comment}}|{{.Size}}", "made:1"
+        )
+        documents[-1].append(rows)
+    assert documents[0] == documents[2]
+    assert documents[1] == documents[2]
+    # dockerd takes the image, and runs it.
+    archive = three[0].data_root.parent / "made.tar"
+    three[0].run("save", "-o", str(archive), "made:1")
+    three[2].run("rmi", "made:1")
+    three[2].run("load", "-i", str(archive))
+    done = three[2].output("run", "--rm", *NONE, "--entrypoint", "/bin/cat", "made:1", "/d/e/f")
+    assert done == "f\n"
+    for each in three:
+        each.run("rm", "-f", "committed")
+    assert three[0].output("verify", "--all").endswith("nothing has changed\n")
+    assert three[1].output("verify", "--all").endswith("nothing has changed\n")
+
+
+def _image(engine: Onggi | Daemon, id: str, container: str) -> str:
+    """The config's bytes, ids and times aside; its parent."""
+    driver = next((engine.data_root / "image").iterdir())
+    text = (driver / "imagedb/content/sha256" / id.removeprefix("sha256:")).read_text()
+    parent = (driver / "imagedb/metadata/sha256" / id.removeprefix("sha256:") / "parent").read_text()
+    text = re.sub(r"20\d\d-11-\d\dT[\d:.]+Z", "TIME", text.replace(container, "ID"))
+    return re.sub(r'"docker_version":"[^"]*"', "", text) + parent
+
+
+def test_an_unchanged_container_adds_no_layer(three: tuple[Onggi, Onggi, Daemon]) -> None:
+    shown = []
+    for each in three:
+        each.run("create", "--name", "unchanged", *NONE, "two", "true")
+        each.run("commit", "-m", "nothing", "unchanged", "unchanged")
+        layers = each.output("image", "inspect", "-f", "{{json .RootFS.Layers}} {{.Comment}}", "unchanged")
+        shown.append((layers, each.output("history", "--format", "{{.Size}} {{.Comment}}", "unchanged")))
+        each.run("rm", "unchanged")
+        each.run("rmi", "unchanged")
+    assert shown[0] == shown[1] == shown[2]
+    assert shown[0][1].startswith("0B nothing\n")
+
+
+def test_the_layer_of_one_container_is_dockerds(tmp_path: Path, three: tuple[Onggi, Onggi, Daemon]) -> None:
+    """One root, one container: committed by dockerd, then by us; deletions with their times and links."""
+    story = ";".join((*STORIES.values(),)).replace("rm /srv/old", "rm -f /srv/old")
+    mirror = three[2]._mirror
+    with Daemon(tmp_path / "docker", tmp_path / "d", mirror=mirror) as daemon:
+        daemon.run("pull", "-q", "two")
+        daemon.run("run", "--name", "one", *NONE, "two", "sh", "-c", story, check=False)
+        theirs = daemon.output("commit", "one").strip()
+        layers = daemon.output("image", "inspect", "-f", "{{json .RootFS.Layers}}", theirs)
+        changes = canonical(daemon.output("diff", "one").splitlines())
+    ours = Onggi(daemon.data_root, three[0]._config)
+    assert ours.output("diff", "one").splitlines() == changes
+    made = ours.output("commit", "one", "made:here").strip()
+    assert ours.output("image", "inspect", "-f", "{{json .RootFS.Layers}}", made) == layers
+    assert any(line.startswith("D ") for line in changes) and len(changes) > 20
+    with Daemon(daemon.data_root, tmp_path / "again", mirror=mirror) as daemon:
+        assert daemon.output("run", "--rm", *NONE, "made:here", "head", "/srv/keep") == "k\n"
+        assert daemon.output("image", "inspect", "-f", "{{.Parent}}", "made:here").startswith("sha256:")
+
+
+def test_errors_of_commit(three: tuple[Onggi, Onggi, Daemon]) -> None:
+    ours, _, theirs = three
+    digest = "sha256:" + "0" * 64
+    for each in (ours, theirs):
+        each.run("create", "--name", "bad", *NONE, "two")
+    for words in (
+        ("nobody",),
+        ("bad", f"x@{digest}"),
+        ("bad", "a::b"),
+        ("-c", "RUN x", "bad"),
+        ("-c", "ENV", "bad"),
+    ):
+        our, their = ours.run("commit", *words, check=False), theirs.run("commit", *words, check=False)
+        assert our.returncode == their.returncode == 1
+        said = their.stderr.strip().removeprefix("Error response from daemon: ").splitlines()[0]
+        assert our.stderr.removeprefix("Error: ").startswith(said)

@@ -1,18 +1,21 @@
-"""``onggi diff`` and ``onggi export``."""
+"""``onggi diff``, ``onggi export`` and ``onggi commit``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from onggi.cancel import CancelToken
 from onggi.cli.listing import Listing
 from onggi.cli.long_listing import json_name
 from onggi.cli.session import Failure, Session
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from onggi.engine.image import Image
+    from onggi.progress import ProgressSink
     from onggi.tree.differences import Change
 
-__all__ = ["run_diff", "run_export"]
+__all__ = ["run_commit", "run_diff", "run_export"]
 
 
 def run_diff(session: Session) -> int:
@@ -66,4 +69,25 @@ def run_export(session: Session) -> int:
     with whole_file(Path(output), "export container") as file:
         for piece in pieces:
             file.write(piece)
+    return 0
+
+
+def run_commit(session: Session) -> int:
+    """An image of what a container is now; its id is printed."""
+    from onggi.cli.background import run_watched
+    from onggi.progress import discard
+
+    container = session.engine.containers.get(session.arguments[0])
+
+    def verb(sink: ProgressSink, cancel: CancelToken) -> Image:
+        return container.commit(
+            session.arguments[1] if len(session.arguments) > 1 else "",
+            author=session.flag("author"),
+            message=session.flag("message"),
+            changes=session.flag("change"),
+            pause=session.flag("pause"),
+            cancel=cancel,
+        )
+
+    session.out.write(f"{run_watched(verb, discard).id}\n")
     return 0

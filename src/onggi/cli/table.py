@@ -433,7 +433,7 @@ def program() -> Program:
                     "rm",
                 ),
             ),
-            ("Containers' Files", ("diff", "export")),
+            ("Containers' Files", ("diff", "commit", "export")),
             ("Archives", ("save", "load", "import", "sync")),
             ("Look Inside", ("layers", "explain", "verify", "repair", "doctor", "events")),
             ("Keep in Order", ("gc",)),

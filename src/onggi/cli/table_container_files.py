@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onggi.cli.command import Command
+from onggi.cli.command import Arity, Command
 from onggi.cli.flags import Flag
 from onggi.cli.table_flags import ONE, json_flag, list_format
 
@@ -11,7 +11,25 @@ __all__ = ["container_file_commands"]
 
 def container_file_commands() -> tuple[Command, ...]:
     """The rows."""
-    return _diff(), _export()
+    return _commit(), _diff(), _export()
+
+
+def _commit() -> Command:
+    return Command(
+        "container commit",
+        "commit",
+        usage="[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
+        short="Create a new image from a container's changes",
+        run="container_files:run_commit",
+        arity=Arity(1, 2),
+        completes="container",
+        flags=(
+            Flag("author", "string", 'Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")', short="a"),
+            Flag("change", "list", "Apply Dockerfile instruction to the created image", short="c"),
+            Flag("message", "string", "Commit message", short="m"),
+            Flag("pause", "bool", "Pause container during commit", short="p", default=True),
+        ),
+    )
 
 
 def _diff() -> Command:

@@ -160,6 +160,12 @@ class ImageDB:
         make_directory(directory, 0o700)
         write_file(directory / "lastUpdated", when.encode(), 0o600)
 
+    def mark_built(self, image_id: ImageID) -> None:
+        """Note that the image was made here, as Docker 25 and later do: its builder may use it again."""
+        directory = self._metadata / image_id.hex
+        make_directory(directory, 0o700)
+        write_file(directory / "builtLocally", b"\x01", 0o600)
+
     def _read(self, image_id: ImageID, name: str) -> str | None:
         data = read_optional(self._metadata / image_id.hex / name)
         return None if data is None else data.decode("utf-8", "replace")

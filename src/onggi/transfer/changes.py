@@ -1,4 +1,4 @@
-"""``--change`` of import: Dockerfile instructions that change nothing but the config.
+"""``--change`` of import and commit: Dockerfile instructions that change nothing but the config.
 
     changes     = { line "\\n" }                a line that ends in a backslash goes on in the next
     line        = "#" comment | instruction { flag } arguments
@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from onggi.oci.quoting import quoted
 from onggi.oci.timestamps import parse_duration_ns
@@ -37,24 +37,26 @@ _DURATIONS = {
 }
 
 
-def apply_changes(changes: Sequence[str], compat: str) -> dict[str, Any]:
-    """The config that the changes make of an empty one. Raises InvalidChange."""
+def apply_changes(
+    changes: Sequence[str], compat: str, config: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the changes make of a config, an empty one unless given. Raises InvalidChange."""
     if not changes:
-        return {}
+        return dict(config or {})
     lines = _lines("\n".join(changes))
     if not lines:
         raise InvalidChange("file with no instructions")
     parsed = [_parse(line, compat) for line in lines]
-    config = _Config(compat)
+    changed = _Config(compat, config or {})
     for name, rest in parsed:
         flags, rest = _flags(rest)
         if flags and name != "HEALTHCHECK":
             raise InvalidChange(f"Unknown flag: {next(iter(flags))}")
         if name == "HEALTHCHECK":
-            config.health_check(flags, rest)
+            changed.health_check(flags, rest)
         else:
-            _INSTRUCTIONS[name](config, rest)
-    return config.fields
+            _INSTRUCTIONS[name](changed, rest)
+    return changed.fields
 
 
 def _lines(text: str) -> list[str]:
@@ -112,18 +114,22 @@ def _json_words(rest: str) -> list[str] | None:
     return list(words)
 
 
-def _command(rest: str) -> list[str]:
-    """An exec form's list, or a shell and the line as it stands."""
-    words = _json_words(rest)
-    return words if words is not None else [*_SHELL, *filter(None, [rest])]
-
-
 class _Config:
     """A config that instructions change; one method an instruction."""
 
-    def __init__(self, compat: str) -> None:
-        self.fields: dict[str, Any] = {}
+    def __init__(self, compat: str, fields: Mapping[str, Any]) -> None:
+        self.fields: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
         self._compat = compat
+        self._has_command = False
+
+    def _command(self, rest: str) -> list[str]:
+        """An exec form's list, or a shell and the line as it stands."""
+        words = _json_words(rest)
+        return words if words is not None else [*self._shell, *filter(None, [rest])]
+
+    @property
+    def _shell(self) -> list[str]:
+        return list(self.fields.get("Shell") or _SHELL)
 
     @property
     def _variables(self) -> dict[str, str]:
@@ -131,11 +137,15 @@ class _Config:
         return {name: value for name, _, value in pairs}
 
     def cmd(self, rest: str) -> None:
-        self.fields["Cmd"] = _command(rest)
+        self.fields["Cmd"] = self._command(rest)
+        self._has_command = True
 
     def entrypoint(self, rest: str) -> None:
-        command = _command(rest)
-        self.fields["Entrypoint"] = command if command not in ([], [*_SHELL]) else None
+        """What was to be run belongs to another entrypoint, unless these changes say it."""
+        command = self._command(rest)
+        self.fields["Entrypoint"] = command if command not in ([], self._shell) else None
+        if not self._has_command:
+            self.fields.pop("Cmd", None)
 
     def env(self, rest: str) -> None:
         environment = list(self.fields.get("Env", ()))

@@ -376,6 +376,27 @@ class Container:
         yield from container_tar(self._core, self.stored)
         self._emit("export")
 
+    def commit(
+        self,
+        reference: str = "",
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+        cancel: CancelToken | None = None,
+    ) -> Image:
+        """An image of what it is now, named ``reference``; ``changes`` are Dockerfile instructions.
+
+        ``pause``: nothing in it runs meanwhile. Raises InvalidChange, ImageNotFound, TagWithDigest.
+        """
+        from onggi.engine.containers.commit import CommitRequest, commit_container
+        from onggi.engine.image import Image
+
+        request = CommitRequest(reference, author, message, changes, pause)
+        image_id = commit_container(self._core, self, request, cancel or CancelToken())
+        return Image(self._core, image_id, self._core.images.get(image_id))
+
     # --- names and the end ------------------------------------------------------------------
 
     def rename(self, name: str) -> None:

@@ -35,7 +35,7 @@ def bare_root(core: Core, stored: StoredContainer) -> Iterator[int]:
 
     While the block lasts, a container that does not run is not started by others. Raises DataLoss.
     """
-    with ExitStack() as held:
+    with core.writing(), ExitStack() as held:
         lease, running = wait_for_root(core, stored, bare=True)
         if lease is not None:
             held.enter_context(lease)
@@ -47,7 +47,7 @@ def bare_root(core: Core, stored: StoredContainer) -> Iterator[int]:
 def wait_for_root(core: Core, stored: StoredContainer, *, bare: bool) -> tuple[Lease | None, int | None]:
     """The root of a container that runs, or a lease that keeps it from being started; the caller's own.
 
-    Waits while it is starting, ending or being removed.
+    Inside :meth:`Core.writing`. Waits while it is starting, ending or being removed.
     """
     while True:
         if is_running(core, stored):
