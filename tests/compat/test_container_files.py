@@ -23,12 +23,12 @@ pytestmark = [pytest.mark.dockerd, pytest.mark.xdist_group("container-files")]
 
 NONE = ("--network", "none")
 STORIES = {
-    "names": "echo n > /new; mkdir -p /d/e; echo f > /d/e/f; ln /new /hard; ln -s /x /sym; mkfifo /fifo; mknod /null c 1 3",
-    "metadata": "chmod 700 /root; chown 2:10 /srv/keep; touch -d 196001010000 /srv/old; touch /bin; chmod 4755 /bin/busybox",
-    "nothing": "cat /etc/passwd; chmod 600 /srv/keep; chmod 644 /srv/keep",
-    "gone": "rm /bin/cat /bin/ls /etc/group; rm -r /srv/tree; mv /etc/passwd /etc/p2; rm /srv/keep; echo k > /srv/keep",
-    "kinds": "rm -rf /home; mkdir /home; echo h > /home/h; rm -rf /srv/tree; echo file > /srv/tree; rm /srv/old; mkdir -p /srv/old/deep",
-    "init": "echo mine > /etc/hosts.own; ls /dev >/dev/null; echo 1 > /.dockerenv; rm -rf /proc/nope /sys/nope; mkdir -p /dev/own",
+    "made": "echo n > /new; mkdir -p /d/e; echo f > /d/e/f; ln /new /hard; ln -s /x /sym; mkfifo /fifo; mknod /null c 1 3;"
+    "chmod 700 /root; chown 2:10 /srv/keep; touch -d 196001010000 /srv/old; touch /bin; chmod 4755 /bin/busybox;"
+    "echo 1 > /.dockerenv; mkdir -p /dev/own",
+    "gone": "cat /etc/passwd; chmod 600 /etc/passwd; chmod 644 /etc/passwd;"
+    "rm /bin/cat /bin/ls /etc/group; rm -r /srv/tree; mv /etc/passwd /etc/p2; rm /srv/keep; echo k > /srv/keep;"
+    "rm -rf /home; mkdir /home; echo h > /home/h; echo file > /srv/tree; rm /srv/old; mkdir -p /srv/old/deep",
 }
 
 
@@ -151,7 +151,7 @@ FIXED = (
     "mkdir -p /d/e; echo f > /d/e/f; ln /d/e/f /d/again; ln -s f /d/e/l; mkfifo /d/p; mknod /d/n c 1 3;"
     "chown 2:10 /d/e/f; chmod 4750 /d/e/f; touch -d 195912310000.01 /d/p;"
     "name=$(printf %0120d 1); mkdir /d/$name; echo long > /d/$name/$name; echo u > /d/\u00e9;"
-    "touch -h -d 202001020304.05 /d/$name/$name /d/$name /d/\u00e9 /d/e/* /d/n /d/e /d; sleep 600"
+    "touch -h -d 202001020304.05 /d/$name/$name /d/$name /d/\u00e9 /d/e/* /d/n /d/e /d /w; sleep 600"
 )
 CHANGES = [
     *(
@@ -232,7 +232,7 @@ def test_an_unchanged_container_adds_no_layer(three: tuple[Onggi, Onggi, Daemon]
 
 def test_the_layer_of_one_container_is_dockerds(tmp_path: Path, three: tuple[Onggi, Onggi, Daemon]) -> None:
     """One root, one container: committed by dockerd, then by us; deletions with their times and links."""
-    story = ";".join((*STORIES.values(),)).replace("rm /srv/old", "rm -f /srv/old")
+    story = ";".join(STORIES.values())
     mirror = three[2]._mirror
     with Daemon(tmp_path / "docker", tmp_path / "d", mirror=mirror) as daemon:
         daemon.run("pull", "-q", "two")
@@ -245,9 +245,6 @@ def test_the_layer_of_one_container_is_dockerds(tmp_path: Path, three: tuple[Ong
     made = ours.output("commit", "one", "made:here").strip()
     assert ours.output("image", "inspect", "-f", "{{json .RootFS.Layers}}", made) == layers
     assert any(line.startswith("D ") for line in changes) and len(changes) > 20
-    with Daemon(daemon.data_root, tmp_path / "again", mirror=mirror) as daemon:
-        assert daemon.output("run", "--rm", *NONE, "made:here", "head", "/srv/keep") == "k\n"
-        assert daemon.output("image", "inspect", "-f", "{{.Parent}}", "made:here").startswith("sha256:")
 
 
 def test_errors_of_commit(three: tuple[Onggi, Onggi, Daemon]) -> None:

@@ -81,7 +81,6 @@ class ErofsWritable:
 
     def mount(self, cache_id: CacheID) -> int:
         """The layer on its stack, detached; the caller closes it. Raises CannotMount, DataLoss."""
-        from onggi.drivers.erofs_mount import OVERLAY_OPTIONS
         from onggi.linux.mount import overlay_writable
         from onggi.linux.mount_calls import open_tree
 
@@ -89,6 +88,9 @@ class ErofsWritable:
         below = self._driver.lowers(cache_id)
         if not below:
             return open_tree(layer / "diff")
-        options = (*_options(), *OVERLAY_OPTIONS)
+        # As for images one device number for all of a stack (erofs_mount), but not by force: a stack
+        # whose inode numbers the kernel was told to rely on gets an opaque mark on every new directory,
+        # and a commit of it would differ from one on overlay2.
+        options = (*_options(), "xino=auto")
         with self._driver.opened(CacheID(below[0].name)) as lowers:
             return overlay_writable(lowers, layer / "diff", layer / "work", options=options)
