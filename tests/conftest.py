@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.peers.namespace import enter_private_mounts
+from tests.peers.namespace import enter_private_mounts, enter_private_network
 
 pytest_plugins = ["tests.peers.fixtures", "tests.peers.tools"]
 
@@ -26,6 +26,7 @@ settings.load_profile("onggi")
 
 def pytest_configure(config: pytest.Config) -> None:
     enter_private_mounts()
+    enter_private_network()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -292,6 +292,11 @@ def test_every_setting_has_a_variable(load) -> None:
         "ONGGI_DEFAULT_PLATFORM": "linux/arm64",
         "ONGGI_LOG_DRIVER": "local",
         "ONGGI_LOG_OPTS": '{"max-size": "1m"}',
+        "ONGGI_BRIDGE": "b0",
+        "ONGGI_BIP": "10.0.0.1/24",
+        "ONGGI_DEFAULT_ADDRESS_POOLS": '[{"base": "10.0.0.0/8", "size": 24}]',
+        "ONGGI_IP": "127.0.0.1",
+        "ONGGI_MTU": "1400",
     }
     config = load(None, environ)
     assert config == Config(
@@ -323,6 +328,11 @@ def test_every_setting_has_a_variable(load) -> None:
         default_platform="linux/arm64",
         log_driver="local",
         log_opts={"max-size": "1m"},
+        bridge="b0",
+        bip="10.0.0.1/24",
+        default_address_pools=(("10.0.0.0/8", 24),),
+        ip="127.0.0.1",
+        mtu=1400,
     )
     covered = {f"ONGGI_{item.name.upper()}" for item in fields(Config)} - {"ONGGI_CONFIG_FILE"}
     assert covered == set(environ)

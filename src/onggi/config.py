@@ -36,19 +36,19 @@ _CERTS_DIRS = (Path("/etc/onggi/certs.d"), Path("/etc/docker/certs.d"))
 
 # dockerd's other keys (20.10 … 29).
 _DOCKER_KEYS = """
-    allow-direct-routing allow-nondistributable-artifacts api-cors-header authorization-plugins bip bip6
-    bridge bridge-accept-fwmark builder cdi-spec-dirs cgroup-parent cluster-advertise cluster-store
+    allow-direct-routing allow-nondistributable-artifacts api-cors-header authorization-plugins bip6
+    bridge-accept-fwmark builder cdi-spec-dirs cgroup-parent cluster-advertise cluster-store
     cluster-store-opts containerd containerd-namespace containerd-plugin-namespace
-    containerd-plugins-namespace cpu-rt-period cpu-rt-runtime cri-containerd default-address-pools
-    default-cgroupns-mode default-gateway default-gateway-v6 default-ipc-mode default-network-opts
-    default-runtime default-shm-size default-ulimits deprecated-key-path dns dns-opts dns-search
-    exec-opts experimental features firewall-backend fixed-cidr fixed-cidr-v6 group host-gateway-ip
-    host-gateway-ips hosts icc init init-path ip ip-forward ip-forward-no-drop ip-masq ip6tables
-    iptables ipv6 live-restore log-format log-level metrics-addr min-api-version mtu
-    network-control-plane-mtu network-diagnostic-port no-new-privileges node-generic-resources nri-opts
-    oom-score-adjust pidfile raw-logs rootless runtimes seccomp-profile selinux-enabled shutdown-timeout
-    swarm-default-advertise-addr swarm-raft-election-tick swarm-raft-heartbeat-tick tls tlscacert
-    tlscert tlskey tlsverify userland-proxy userland-proxy-path userns-remap
+    containerd-plugins-namespace cpu-rt-period cpu-rt-runtime cri-containerd default-cgroupns-mode
+    default-gateway default-gateway-v6 default-ipc-mode default-network-opts default-runtime
+    default-shm-size default-ulimits deprecated-key-path dns dns-opts dns-search exec-opts experimental
+    features firewall-backend fixed-cidr fixed-cidr-v6 group host-gateway-ip host-gateway-ips hosts icc
+    init init-path ip-forward ip-forward-no-drop ip-masq ip6tables iptables ipv6 live-restore log-format
+    log-level metrics-addr min-api-version network-control-plane-mtu network-diagnostic-port
+    no-new-privileges node-generic-resources nri-opts oom-score-adjust pidfile raw-logs rootless runtimes
+    seccomp-profile selinux-enabled shutdown-timeout swarm-default-advertise-addr
+    swarm-raft-election-tick swarm-raft-heartbeat-tick tls tlscacert tlscert tlskey tlsverify
+    userland-proxy userland-proxy-path userns-remap
 """
 _DOCKER_ONLY = frozenset(_DOCKER_KEYS.split())
 
@@ -75,6 +75,10 @@ class Config:
     ``docker_auth_config`` is the text of a ``config.json`` whose ``auths`` win over the file's.
     ``default_platform`` is text as of ``--platform``. ``log_opts`` belong to ``log_driver``, the one of
     containers that name none.
+        ``bridge`` is the default bridge network's interface
+    (``none``: there is no such network), ``bip`` its address and range (``172.17.0.1/16``; empty: chosen),
+    ``mtu`` its packets' size (0: the kernel's), ``ip`` where ports are published by default;
+    ``default_address_pools`` are ranges that networks are given parts of, each with the length of a part.
     """
 
     data_root: Path = Path("/var/lib/onggi")
@@ -105,6 +109,11 @@ class Config:
     default_platform: str | None = None
     log_driver: str = "json-file"
     log_opts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    bridge: str = "onggi0"
+    bip: str = ""
+    default_address_pools: tuple[tuple[str, int], ...] = ()
+    ip: str = ""
+    mtu: int = 0
 
     @classmethod
     def load(
@@ -159,6 +168,11 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     "default_platform": ("", "text"),
     "log_driver": ("log-driver", "text"),
     "log_opts": ("log-opts", "texts by name"),
+    "bridge": ("bridge", "text"),
+    "bip": ("bip", "text"),
+    "default_address_pools": ("default-address-pools", "pools"),
+    "ip": ("ip", "text"),
+    "mtu": ("mtu", "count"),
 }
 _FIELD_OF_KEY = {key: name for name, (key, _) in _SETTINGS.items() if key}
 # Settings for which 0 stands for the default, as in dockerd.

@@ -122,6 +122,20 @@ def _registry(host: object) -> str:
     return "docker.io" if host == "index.docker.io" else host
 
 
+def _pools(value: object) -> tuple[tuple[str, int], ...]:
+    """``[{"base": "10.10.0.0/16", "size": 24}]``, or pairs of both."""
+    found = []
+    for item in _items(value):
+        pair = (item.get("base"), item.get("size")) if isinstance(item, dict) else item
+        base, size = pair if isinstance(pair, list | tuple) and len(pair) == 2 else (None, None)
+        if not isinstance(base, str) or not isinstance(size, int) or _network(base) is None:
+            raise ValueError(f"invalid pool: {item}", 'e.g. {"base": "10.10.0.0/16", "size": 24}')
+        if not int(base.partition("/")[2]) <= size <= 128:
+            raise ValueError(f"invalid pool: {base} has no parts of length {size}")
+        found.append((base, size))
+    return tuple(found)
+
+
 def _insecure(value: object) -> tuple[str, ...]:
     return _unique(insecure_registry(text) for text in _texts(value))
 
@@ -211,6 +225,7 @@ KINDS: dict[str, Callable[[object], object]] = {
     "mirrors by registry": _mirrors_by_registry,
     "path": _path,
     "paths": _paths,
+    "pools": _pools,
     "positive count": _positive,
     "seconds": _seconds,
     "text": _text,
@@ -221,6 +236,7 @@ _LISTS = ("insecure registries", "labels", "mirrors", "paths", "texts")
 _READERS: dict[str, Callable[[str], Any]] = {
     "count": int,
     "mirrors by registry": json.loads,
+    "pools": json.loads,
     "positive count": int,
     "seconds": float,
     "texts by name": json.loads,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from onggi.cli.container_health import health_config
 from onggi.cli.environment_files import file_lines, read_environment
+from onggi.cli.network_options import NetworkOptionError, network_settings, published_ports
 from onggi.cli.session import Failure, Session
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -52,7 +53,7 @@ _PLAIN = {
     "runtime": "Runtime",
     "userns": "UsernsMode",
     "uts": "UTSMode",
-    "network": "NetworkMode",
+    "publish-all": "PublishAllPorts",
     "cidfile": "ContainerIDFile",
     "privileged": "Privileged",
     "read-only": "ReadonlyRootfs",
@@ -93,9 +94,16 @@ def create_request(session: Session, *, detach: bool) -> CreateRequest:
     from onggi.engine.containers.create import CreateRequest
 
     _check(session, detach)
-    return CreateRequest(
-        _config(session, detach), _host_config(session), session.flag("name"), _platform(session)
-    )
+    config, host_config = _config(session, detach), _host_config(session)
+    try:
+        exposed, host_config["PortBindings"] = published_ports(session)
+        host_config["NetworkMode"], networks = network_settings(session)
+    except NetworkOptionError as error:
+        raise refuse(session, str(error)) from error
+    config["ExposedPorts"] = exposed or None
+    config["MacAddress"] = session.flag("mac-address") or None
+    host_config["Links"] = list(session.flag("link")) or None
+    return CreateRequest(config, host_config, session.flag("name"), networks, _platform(session))
 
 
 def _platform(session: Session) -> Platform | None:

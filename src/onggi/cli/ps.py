@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onggi.cli.listing import Listing
+from onggi.cli.ports import ports_text
 from onggi.cli.session import Failure, Session
 from onggi.cli.units import ago, ellipsis, go_time, human_size
 
@@ -104,16 +105,6 @@ def _mount(mount: Mapping[str, Any]) -> str:
 
 def _local_volumes(row: ContainerRow) -> int:
     return sum(mount.get("Driver") == "local" for mount in row.mounts)
-
-
-def ports_text(ports: Sequence[Mapping[str, Any]]) -> str:
-    """``0.0.0.0:8080->80/tcp, 443/tcp``."""
-    texts = []
-    for port in ports:
-        inside = f"{port['PrivatePort']}/{port['Type']}"
-        outside = f"{port['IP']}:{port['PublicPort']}->" if port.get("PublicPort") else ""
-        texts.append(outside + inside)
-    return ", ".join(texts)
 
 
 def _json(row: ContainerRow) -> dict[str, Any]:

@@ -429,6 +429,7 @@ def program() -> Program:
                     "wait",
                     "logs",
                     "attach",
+                    "port",
                     "rename",
                     "rm",
                 ),

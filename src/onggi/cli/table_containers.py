@@ -223,6 +223,15 @@ def _looking() -> tuple[Command, ...]:
             ),
         ),
         Command(
+            "container port",
+            "port",
+            usage="CONTAINER [PRIVATE_PORT[/PROTO]]",
+            short="List port mappings or a specific mapping for the container",
+            run="ports:run",
+            arity=Arity(1, 2),
+            completes="container",
+        ),
+        Command(
             "container inspect",
             usage="[OPTIONS] CONTAINER [CONTAINER...]",
             short="Display detailed information on one or more containers",

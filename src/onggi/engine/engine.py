@@ -76,8 +76,9 @@ class Engine:
     def containers(self) -> Containers:
         """Make, run, find, list and remove containers."""
         from onggi.engine.containers.containers import Containers
+        from onggi.engine.networks.attaching import ContainerNetworks
 
-        return Containers(self._core)
+        return Containers(self._core, ContainerNetworks(self._core))
 
     @cached_property
     def mounts(self) -> Mounts:

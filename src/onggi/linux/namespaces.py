@@ -1,4 +1,4 @@
-"""Mount namespaces, entered by one thread of a process and left with its end.
+"""Namespaces, entered or made by one thread of a process and left with its end.
 
 The kernel keeps the mount namespace, root and working directory per thread, once a thread has
 unshared the last two from the others. So a process with threads can look into another namespace
@@ -17,10 +17,11 @@ from typing import TypeVar
 
 from onggi.linux.mount_calls import MS_PRIVATE, MS_REC, MountError, mount, unmount
 
-__all__ = ["empty_mount_namespace", "in_mount_namespace", "is_mount_namespace"]
+__all__ = ["empty_mount_namespace", "in_mount_namespace", "is_mount_namespace", "new_network_namespace"]
 
 _CLONE_FS = 0x200
 _CLONE_NEWNS = 0x20000
+_CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "armv7l": 218, "armv6l": 218}
 
@@ -79,6 +80,16 @@ def empty_mount_namespace(scratch: bytes, cpu: int | None = None) -> int:
             os.close(namespace)
             raise
         return namespace
+
+    return _in_thread(make)
+
+
+def new_network_namespace() -> int:
+    """A new network namespace with nothing in it that is up; gives a descriptor, with which it lives."""
+
+    def make() -> int:
+        _check("make a network namespace", _libc.unshare(ctypes.c_int(_CLONE_NEWNET)))
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     return _in_thread(make)
 

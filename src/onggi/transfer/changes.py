@@ -16,10 +16,10 @@ import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
+from onggi.oci.port_specs import parse_port_spec
 from onggi.oci.quoting import quoted
 from onggi.oci.timestamps import parse_duration_ns
 from onggi.transfer.change_words import InvalidChange, cut_words, expand, expand_words
-from onggi.transfer.port_specs import parse_port_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -52,6 +52,7 @@ def stocked(tmp_path_factory, shop: str) -> onggi.Engine:
         exec_root=directory / "run",
         registry_mirrors=(shop,),
         config_file=_empty(directory),
+        bridge="none",
     )
     for image in ("box", "rich", "evil"):
         engine.images.pull(image)

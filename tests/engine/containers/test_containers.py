@@ -16,7 +16,7 @@ from onggi.engine.containers.container import CannotKill, Container
 from onggi.engine.containers.names import AmbiguousContainer, ContainerNotFound, InvalidName, NameTaken
 from onggi.engine.containers.removal import ContainerIsRunning
 from onggi.engine.filters import InvalidFilter
-from onggi.errors import Conflict, DeadlineExceeded, InvalidArgument, Unsupported
+from onggi.errors import Conflict, DeadlineExceeded, InvalidArgument
 from onggi.runtime.oci_runtime import ProgramNotFound
 from onggi.runtime.user import UserNotFound
 from tests.peers.processes import wait_until
@@ -255,8 +255,6 @@ def test_sharing_namespaces(engine: onggi.Engine) -> None:
 
 
 def test_what_is_not_possible(engine: onggi.Engine) -> None:
-    with pytest.raises(Unsupported, match="network bridge is not supported"):
-        engine.containers.create("box", network="bridge")
     for host_config in ({"Memory": 1}, {"RestartPolicy": {"Name": "sometimes"}}, {"Sysctls": {"vm.x": "1"}}):
         with pytest.raises(InvalidArgument):
             engine.containers.create("box", host_config=host_config)

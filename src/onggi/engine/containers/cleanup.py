@@ -12,10 +12,10 @@ __all__ = ["main"]
 
 def main(argument: str) -> None:
     """Remove the container that ``argument`` names: JSON of ``settings`` (Config's) and ``id``."""
-    from onggi.engine.containers.networking import BareNetworks
     from onggi.engine.containers.removal import remove_container
+    from onggi.engine.networks.attaching import ContainerNetworks
 
     given = json.loads(argument)
     core = Core.open(Config.load(given["settings"], environ={}))
     with core.writing():
-        remove_container(core, BareNetworks(), given["id"], force=True)
+        remove_container(core, ContainerNetworks(core), given["id"], force=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from onggi.engine.containers.container import Container
 from onggi.engine.containers.names import ContainerNotFound, find_id
-from onggi.engine.containers.networking import BareNetworks, Networks
+from onggi.engine.containers.networking import Networks
 from onggi.engine.containers.removal import remove_container, settle
 from onggi.engine.core import Core
 from onggi.errors import OnggiError
@@ -36,9 +36,9 @@ class PrunedContainers:
 class Containers:
     """Containers of one data root."""
 
-    def __init__(self, core: Core, networks: Networks | None = None) -> None:
+    def __init__(self, core: Core, networks: Networks) -> None:
         self._core = core
-        self._networks = networks or BareNetworks()
+        self._networks = networks
 
     # --- looking ----------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class Containers:
         user: str = "",
         workdir: str = "",
         labels: Mapping[str, str] | None = None,
-        network: str = "none",
+        network: str = "default",
         tty: bool = False,
         stdin: bool = False,
         remove: bool = False,
@@ -117,7 +117,7 @@ class Containers:
         from onggi.engine.containers.create import create_container
 
         with self._core.writing():
-            created = create_container(self._core, self._networks, self._resolved(request))
+            created = create_container(self._core, self._resolved(request))
         self._container(created.id)._emit("create")
         return created
 
@@ -131,7 +131,7 @@ class Containers:
             owner = shared_container(host_config.get(field))
             if owner:
                 host_config[field] = f"container:{self.get(owner).id}"
-        return CreateRequest(request.config, host_config, request.name, request.platform)
+        return CreateRequest(request.config, host_config, request.name, request.networks, request.platform)
 
     def run(self, image: str, command: Sequence[str] = (), **options: Any) -> Container:
         """:meth:`create` and start; returns when it runs. See :meth:`Container.wait`, ``logs``, ``exec``."""

@@ -17,7 +17,7 @@ from onggi.engine.containers.init_layer import fill_init_layer
 from onggi.engine.containers.log_drivers import log_config
 from onggi.engine.containers.merge import command_line, merged_config
 from onggi.engine.containers.names import NameTaken, check_name, new_id, random_name
-from onggi.engine.containers.networking import Networks, endpoint_settings
+from onggi.engine.containers.networking import endpoint_settings
 from onggi.engine.containers.signals import parse_signal
 from onggi.engine.core import Core
 from onggi.engine.names import find_image
@@ -46,12 +46,14 @@ __all__ = ["CreateRequest", "Created", "OtherPlatform", "create_container"]
 class CreateRequest:
     """What ``POST /containers/create`` takes: Docker's Config and HostConfig, known keys only.
 
-    ``name`` empty: one is made up. ``platform``: the image must be one for it.
+    ``name`` empty: one is made up. ``networks`` is Docker's EndpointsConfig: how to be in each.
+    ``platform``: the image must be one for it.
     """
 
     config: Mapping[str, Any] = field(hash=False)
     host_config: Mapping[str, Any] = field(hash=False)
     name: str = ""
+    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     platform: Platform | None = None
 
 
@@ -74,7 +76,7 @@ class Created:
     warnings: tuple[str, ...]
 
 
-def create_container(core: Core, networks: Networks, request: CreateRequest) -> Created:
+def create_container(core: Core, request: CreateRequest) -> Created:
     """Make it; inside :meth:`Core.writing`.
 
     Raises ImageNotFound, NameTaken, InvalidArgument of many kinds, DataLoss for a damaged image.
@@ -86,16 +88,17 @@ def create_container(core: Core, networks: Networks, request: CreateRequest) -> 
     config = merged_config(request.config, image.config)
     check_health(config)
     host_config = adapted_host_config(request.host_config, host, core.config.compat)
+    if core.config.bridge == "none" and host_config["NetworkMode"] == "default":
+        host_config["NetworkMode"] = "none"
     warnings += check_host_config(host_config, host, core.config.compat)
     _check_stop_signal(config)
     host_config["LogConfig"] = log_config(
         host_config.get("LogConfig"), core.config.log_driver, core.config.log_opts
     )
-    networks.check(host_config["NetworkMode"])
     id = new_id()
     _settle_hostname(config, host_config, id)
     stored = StoredContainer(
-        _document(core, id, image_id, config, host_config), _stored_host_config(host_config)
+        _document(core, id, image_id, config, host_config, request.networks), _stored_host_config(host_config)
     )
     _make(core, stored, image, request.name)
     return Created(id, tuple(warnings))
@@ -142,7 +145,12 @@ def _settle_hostname(config: dict[str, Any], host_config: Mapping[str, Any], id:
 
 
 def _document(
-    core: Core, id: str, image_id: ImageID, config: Mapping[str, Any], host_config: Mapping[str, Any]
+    core: Core,
+    id: str,
+    image_id: ImageID,
+    config: Mapping[str, Any],
+    host_config: Mapping[str, Any],
+    networks: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     document = fresh_document()
     document["ID"] = id
@@ -150,7 +158,7 @@ def _document(
     document["Path"], document["Args"] = command_line(config)
     document["Config"] = complete_config(config, core.config.compat)
     document["Image"] = str(image_id)
-    document["NetworkSettings"]["Networks"] = endpoint_settings(host_config["NetworkMode"])
+    document["NetworkSettings"]["Networks"] = endpoint_settings(host_config["NetworkMode"], networks)
     document["Driver"] = core.driver.name
     security = parse_security_options(host_config.get("SecurityOpt") or ())
     document["SeccompProfile"] = security.seccomp

@@ -43,6 +43,7 @@ _OLD_FIELDS: tuple[tuple[str, Any], ...] = (
     ("IPv6Gateway", ""),
     ("MacAddress", ""),
 )
+_HIDDEN_FIELDS = ("IPAMOperational", "DesiredMacAddress")
 _NETWORK_FIELDS = (
     "Bridge",
     "SandboxID",
@@ -160,7 +161,7 @@ def _network_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
     shown = {field: stored.get(field) for field in _NETWORK_FIELDS}
     shown["Ports"] = shown["Ports"] or {}
     networks = {
-        name: {key: value for key, value in endpoint.items() if key != "IPAMOperational"}
+        name: {key: value for key, value in endpoint.items() if key not in _HIDDEN_FIELDS}
         for name, endpoint in (stored.get("Networks") or {}).items()
     }
     first: Mapping[str, Any] = networks.get("bridge") or {}

@@ -8,7 +8,7 @@ Source: moby ``libnetwork/etchosts``, ``libnetwork/resolvconf``, ``daemon/contai
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -27,26 +27,36 @@ ff02::2\tip6-allrouters
 _HOST_FILES = (Path("/etc/hosts"), Path("/etc/resolv.conf"))
 _RESOLVED = Path("/run/systemd/resolve/resolv.conf")
 _STUB = "127.0.0.53"
+_GATEWAY = "host-gateway"
 # The host's own resolver is not the container's, in a network of its own.
 _LOCAL = re.compile(r"^nameserver\s+(127\..*|::1)\s*$")
 _PUBLIC = ("nameserver 8.8.8.8", "nameserver 8.8.4.4")
 
 
-def hosts_file(host_config: Mapping[str, Any], addresses: Iterable[tuple[str, str]] = ()) -> bytes:
+def hosts_file(
+    host_config: Mapping[str, Any], addresses: Iterable[tuple[str, str]] = (), gateway: str = ""
+) -> bytes:
     """``/etc/hosts``; ``addresses`` are the container's own, each with its names.
 
-    In the host's network it is the host's file.
+    In the host's network it is the host's file. ``gateway`` is what ``host-gateway`` stands for.
     """
     text = _read(_HOST_FILES[0]) if host_config.get("NetworkMode") == "host" else _HOSTS
     extra = [tuple(entry.split(":", 1)) for entry in host_config.get("ExtraHosts") or ()]
-    lines = [f"{address}\t{name}\n" for name, address in extra]
+    lines = [f"{gateway if address == _GATEWAY else address}\t{name}\n" for name, address in extra]
     lines += [f"{address}\t{names}\n" for address, names in addresses]
     return (text + "".join(lines)).encode()
 
 
-def resolv_conf(host_config: Mapping[str, Any]) -> bytes:
-    """``/etc/resolv.conf``: the host's, with what the options change; without them byte for byte."""
+def resolv_conf(host_config: Mapping[str, Any], nameservers: Sequence[str] = ()) -> bytes:
+    """``/etc/resolv.conf``: the host's, with what the options change; without them byte for byte.
+
+    Where ``nameservers`` know the containers of its networks, they alone are asked: they ask the
+    others. A name without a dot is then looked for as it is first (ndots:0), as with Docker.
+    """
     text = _host_resolv_conf()
+    if nameservers:
+        chosen = [*(host_config.get("DnsOptions") or ()), "ndots:0"]
+        return _composed(text, list(nameservers), host_config.get("DnsSearch") or [], chosen).encode()
     own_network = host_config.get("NetworkMode") != "host"
     servers = host_config.get("Dns") or []
     search = host_config.get("DnsSearch") or []

@@ -1,14 +1,13 @@
-"""How a container meets the network. Here: not at all (``none``), or as the host (``host``).
+"""How a container meets the network: what a start asks of networks, and what an end gives back.
 
-:class:`Networks` is the seam for networks that have to be made: what a start asks of them, and
-what an end gives back.
+``none``, ``host`` and ``container:`` need nothing to be made; for all else see engine/networks.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
-from onggi.errors import Unsupported
 from onggi.record import field, record
 from onggi.runtime.namespaces import shared_container
 
@@ -18,28 +17,35 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["BareNetworks", "Connection", "Networks", "endpoint_settings"]
+__all__ = ["Connection", "Networks", "absent_endpoint", "bare", "endpoint_settings"]
 
 
 @record
 class Connection:
     """What a container's network gives to its start.
 
-    ``namespace`` is the path of a network namespace made for it (empty: the runtime makes a
-    new one, or shares the host's). ``addresses`` go into its hosts file. ``settings`` change
-    config.v2.json's NetworkSettings.
+    ``addresses`` go into its hosts file, ``gateway`` is the host's address seen from there.
+    ``settings`` change config.v2.json's NetworkSettings. ``nameservers`` resolve the names of its
+    networks. ``descriptors`` are its network namespace and the sockets that hold its ports (none:
+    the runtime makes a namespace, or shares the host's); they belong to whoever called, and go on
+    to the supervisor with ``ending``: what it undoes at the end.
     """
 
-    namespace: str = ""
     addresses: tuple[tuple[str, str], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    nameservers: tuple[str, ...] = ()
+    gateway: str = ""
+    descriptors: tuple[int, ...] = ()
+    ending: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
 
 
 class Networks(Protocol):
     """What containers ask of networks."""
-
-    def check(self, mode: str) -> None:
-        """Raise when a container cannot be made with this NetworkMode."""
 
     def connect(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> Connection:
         """Before a start."""
@@ -48,44 +54,38 @@ class Networks(Protocol):
         """After the end, or a start that failed; what is gone already is no error."""
 
 
-class BareNetworks:
-    """Nothing has to be made for ``none`` and ``host``, nor to join another container's."""
-
-    def check(self, mode: str) -> None:
-        """Raises Unsupported for networks that need interfaces."""
-        if mode not in ("none", "host") and shared_container(mode) is None:
-            name = "bridge" if mode in ("", "default") else mode
-            raise Unsupported(
-                f"network {name} is not supported", hint="use --network none, host or container:NAME"
-            )
-
-    def connect(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> Connection:
-        """Nothing to do."""
-        return Connection()
-
-    def disconnect(self, id: str) -> None:
-        """Nothing was made."""
+def bare(mode: str) -> bool:
+    """True for a NetworkMode that needs nothing to be made."""
+    return mode in ("none", "host") or shared_container(mode) is not None
 
 
-def endpoint_settings(mode: str) -> dict[str, Any]:
-    """NetworkSettings.Networks of a container that has not run."""
+def endpoint_settings(
+    mode: str, given: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, dict[str, Any]]:
+    """NetworkSettings.Networks of a container that has not run; ``given`` is Docker's EndpointsConfig."""
     if shared_container(mode) is not None:
         return {}
+    name = "bridge" if mode in ("", "default") else mode
+    wanted: dict[str, Mapping[str, Any]] = {name: {}}
+    for key, settings in (given or {}).items():
+        wanted["bridge" if key == "default" else key] = settings
+    return {key: absent_endpoint(settings) for key, settings in sorted(wanted.items())}
+
+
+def absent_endpoint(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Docker's EndpointSettings where nothing runs: what somebody asked for, nothing that was given."""
     return {
-        mode: {
-            "IPAMConfig": None,
-            "Links": None,
-            "Aliases": None,
-            "NetworkID": "",
-            "EndpointID": "",
-            "Gateway": "",
-            "IPAddress": "",
-            "IPPrefixLen": 0,
-            "IPv6Gateway": "",
-            "GlobalIPv6Address": "",
-            "GlobalIPv6PrefixLen": 0,
-            "MacAddress": "",
-            "DriverOpts": None,
-            "IPAMOperational": False,
-        }
+        **{name: settings.get(name) or None for name in ("IPAMConfig", "Links", "Aliases")},
+        "NetworkID": settings.get("NetworkID") or "",
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "MacAddress": "",
+        "DriverOpts": settings.get("DriverOpts") or None,
+        "IPAMOperational": False,
+        **{name: settings[name] for name in ("DesiredMacAddress",) if settings.get(name)},
     }

@@ -14,6 +14,7 @@ from onggi.errors import Conflict, OnggiError
 from onggi.linux.filesystem import is_mountpoint
 from onggi.oci.timestamps import format_ns
 from onggi.runtime.client import running_directory
+from onggi.runtime.supervisor.network import clear_settings
 from onggi.store.atomic import remove_tree
 from onggi.store.containers import CorruptContainer, StoredContainer
 from onggi.store.journal import Event
@@ -98,6 +99,7 @@ def _end(core: Core, networks: Networks, stored: StoredContainer) -> None:
             ExitCode=_KILLED,
             FinishedAt=format_ns(time_ns()),
         )
+        clear_settings(document)
 
     core.containers.update(stored.id, change)
     _emit(core, "die", stored, exitCode=str(_KILLED))

@@ -31,6 +31,7 @@ from onggi.runtime.namespaces import shared_container
 from onggi.runtime.request import spec_request
 from onggi.runtime.runc import Runc, find_program, find_runtime, runtime_environment
 from onggi.runtime.spec import Defaults, build_spec
+from onggi.runtime.supervisor.network import NAMESPACE
 from onggi.runtime.user import User, read_accounts, resolve_user
 from onggi.store.atomic import make_directory, remove_tree
 from onggi.store.containers import StoredContainer
@@ -121,9 +122,10 @@ class _Starting:
             stack.callback(os.close, root)
             user = self._prepare_root(root)
             connection = self._networks.connect(self._stored.document, self._stored.host_config)
+            stack.callback(connection.close)
             try:
                 warnings = self._write_bundle(user, connection)
-                attached = self._launch(lease, root, user, attach, stack)
+                attached = self._launch(lease, root, user, connection, attach, stack)
             except BaseException:
                 self._networks.disconnect(self._stored.id)
                 raise
@@ -174,10 +176,10 @@ class _Starting:
 
     def _write_network_files(self, connection: Connection) -> None:
         id, host_config = self._stored.id, self._stored.host_config
-        resolv = resolv_conf(host_config)
+        resolv = resolv_conf(host_config, connection.nameservers)
         files = {
             "hostname": f"{self._stored.config.get('Hostname') or ''}\n".encode(),
-            "hosts": hosts_file(host_config, connection.addresses),
+            "hosts": hosts_file(host_config, connection.addresses, connection.gateway),
             "resolv.conf": resolv,
             "resolv.conf.hash": Digest.of(resolv).encode(),
         }
@@ -219,7 +221,7 @@ class _Starting:
 
     def _joined(self, connection: Connection) -> dict[str, str]:
         """Paths of namespaces made elsewhere. Raises Conflict for a container that does not run."""
-        joined = {"network": connection.namespace} if connection.namespace else {}
+        joined = {"network": str(self._bundle / NAMESPACE)} if connection.descriptors else {}
         for kind, field in (("network", "NetworkMode"), ("ipc", "IpcMode"), ("pid", "PidMode")):
             owner = shared_container(self._stored.host_config.get(field))
             if owner is not None:
@@ -247,7 +249,13 @@ class _Starting:
     # --- launching --------------------------------------------------------------------------
 
     def _launch(
-        self, lease: Lease, root: int, user: User, attach: AttachRequest | None, stack: ExitStack
+        self,
+        lease: Lease,
+        root: int,
+        user: User,
+        connection: Connection,
+        attach: AttachRequest | None,
+        stack: ExitStack,
     ) -> Attached | None:
         descriptors = [lease.fileno(), root]
         ours = None
@@ -256,7 +264,8 @@ class _Starting:
             stack.enter_context(theirs)
             descriptors.append(theirs.fileno())
         try:
-            launch_supervisor(self._instructions(user, attach), descriptors)
+            instructions = self._instructions(user, attach) | {"network": connection.ending}
+            launch_supervisor(instructions, [*descriptors, *connection.descriptors])
         except BaseException:
             if ours is not None:
                 ours.close()

@@ -1,9 +1,9 @@
 """Where a supervisor begins: take the instructions, leave the caller, watch until the end.
 
 The first message on the given socket (``SOCK_SEQPACKET``) is the instructions, a JSON object,
-with descriptors: the lease ``supervisor-<id>``, the detached mount of the root, and the
-connection of whoever is attached from the start. The one message back is ``{"pid": …}`` or
-``{"error": …}``.
+with descriptors: the lease ``supervisor-<id>``, the detached mount of the root, the connection of
+whoever is attached from the start, the network namespace and what holds its ports. The one
+message back is ``{"pid": …}`` or ``{"error": …}``.
 
 instructions = {
     version, id, directory,              the running container's own directory, emptied at the end
@@ -14,7 +14,8 @@ instructions = {
     health: { … } | null,                     health.py
     tty, open_stdin, stdin_once, shared_pids, auto_remove,
     cleanup: [ words ], client_removes,       what to execute at the end; not when the client does it
-    attach: { stdin, stdout, stderr } | null }
+    attach: { stdin, stdout, stderr } | null,
+    network: { file, lock, teardown: [ words ], environment } | null }
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import sys
 from onggi.runtime.supervisor import kernel
 from onggi.runtime.supervisor.control import Control
 from onggi.runtime.supervisor.loop import Loop
+from onggi.runtime.supervisor.network import HeldNetwork
 from onggi.runtime.supervisor.protocol import VERSION
 from onggi.runtime.supervisor.streams import Client
 from onggi.runtime.supervisor.supervision import Supervision
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_INSTRUCTION_BYTES", "main"]
 
 MAX_INSTRUCTION_BYTES = 128 * 1024
-_MAX_DESCRIPTORS = 8
+_MAX_DESCRIPTORS = 253
 # Less likely to be killed than what it watches, where that may be asked for.
 _OOM_SCORE = "-998"
 _CGROUPS = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
@@ -127,8 +129,9 @@ class Supervisor:
     def __init__(self, caller: socket.socket, given: dict[str, Any], descriptors: list[int]) -> None:
         self._caller = caller
         self._given = given
-        self._lease, self._root, *attached = descriptors
-        self._attached = attached
+        self._lease, self._root, *others = descriptors
+        self._attached = others.pop(0) if given["attach"] is not None else -1
+        self._network = HeldNetwork(given["network"], others, given["directory"]) if others else None
         self._claim = _claim(given["claim_file"])
         self._loop = Loop()
         self._control: Control | None = None
@@ -140,9 +143,9 @@ class Supervisor:
         self._mount()
         supervision = Supervision(self._loop, self._given, self._told, self._finished)
         self._control = Control(self._loop, supervision)
-        if self._attached:
+        if self._attached >= 0:
             wanted = self._given["attach"]
-            self._first = self._control.attach(socket.socket(fileno=self._attached[0]), **wanted)
+            self._first = self._control.attach(socket.socket(fileno=self._attached), **wanted)
         supervision.start()
 
     def run(self) -> None:
@@ -189,6 +192,12 @@ class Supervisor:
         if control is not None:
             control.close()
         self._unmount()
+        if self._network is not None:
+            self._network.end(self._loop, self._let_go)
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
         _empty(self._given["directory"])
         os.close(self._claim)
         os.close(self._lease)

@@ -29,6 +29,7 @@ from onggi.runtime.supervisor.health import HealthMonitor
 from onggi.runtime.supervisor.log import open_log
 from onggi.runtime.supervisor.loop import Loop, Timer
 from onggi.runtime.supervisor.memory import oom_kills
+from onggi.runtime.supervisor.network import clear_settings
 from onggi.runtime.supervisor.runtime import Runtime
 from onggi.runtime.supervisor.state import State, now_text
 from onggi.runtime.supervisor.streams import Streams
@@ -190,6 +191,7 @@ class Supervision:
         document["State"].update(
             Running=False, Restarting=False, Pid=0, ExitCode=failure_code(complaint), Error=complaint
         )
+        clear_settings(document)
 
     def _tell(self, complaint: str) -> None:
         told, self._told = self._told, None
@@ -251,6 +253,8 @@ class Supervision:
         )
         if again:
             document["RestartCount"] = self._restarts + 1
+        else:
+            clear_settings(document)
         if self._stopped_by_hand:
             document["HasBeenManuallyStopped"] = True
 

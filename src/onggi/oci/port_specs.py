@@ -12,7 +12,7 @@ import ipaddress
 
 from onggi.errors import InvalidArgument
 
-__all__ = ["InvalidPort", "parse_port_spec"]
+__all__ = ["InvalidPort", "parse_port_spec", "parse_publication"]
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _LAST_PORT = 65535
@@ -27,22 +27,37 @@ class InvalidPort(InvalidArgument):
 
 def parse_port_spec(text: str) -> list[str]:
     """``80-81/udp`` → ``80/udp``, ``81/udp``. Raises InvalidPort."""
+    return [inside for inside, _, _ in parse_publication(text)]
+
+
+def parse_publication(text: str) -> list[tuple[str, str, str]]:
+    """``1.2.3.4:8080:80`` → ``("80/tcp", "1.2.3.4", "8080")``: container's port, host's address and port.
+
+    A range of the container's takes as long a range of the host; a single port may be given one of
+    a range, which is then left as it is: ``8080-8090``. Raises InvalidPort.
+    """
     *host, container = text.split(":")
-    _check_address(":".join(host[:-1]))
+    address = ":".join(host[:-1])
+    _check_address(address)
     ports, _, protocol = container.partition("/")
-    protocol = protocol.partition("/")[0] or "tcp"
+    protocol = (protocol.partition("/")[0] or "tcp").lower()
     if not ports:
         raise InvalidPort(f"No port specified: {text}<empty>")
     first, last = _range(ports, "Invalid containerPort")
-    if host and host[-1]:
-        host_first, host_last = _range(host[-1], "Invalid hostPort")
-        if last - first != host_last - host_first and first != last:
-            raise InvalidPort(
-                f"Invalid ranges specified for container and host Ports: {ports} and {host[-1]}"
-            )
-    if protocol.lower() not in _PROTOCOLS:
+    outside = host[-1] if host else ""
+    host_first, host_last = _range(outside, "Invalid hostPort") if outside else (0, 0)
+    if outside and last - first != host_last - host_first and first != last:
+        raise InvalidPort(f"Invalid ranges specified for container and host Ports: {ports} and {outside}")
+    if protocol not in _PROTOCOLS:
         raise InvalidPort(f"Invalid proto: {protocol}")
-    return [f"{port}/{protocol.lower()}" for port in range(first, last + 1)]
+    address = address.removeprefix("[").removesuffix("]")
+    if first == last:
+        one = outside.partition("-")[0] if host_first == host_last else outside
+        return [(f"{first}/{protocol}", address, one)]
+    return [
+        (f"{first + index}/{protocol}", address, str(host_first + index) if outside else "")
+        for index in range(last - first + 1)
+    ]
 
 
 def _check_address(text: str) -> None:

@@ -1,0 +1,313 @@
+"""What a container's start and end ask of networks: addresses, ports, interfaces, names.
+
+Order of a start, all under the lock ``networks``: what crashes left is undone; addresses and ports
+are chosen; the endpoint file is written; netavark is called. The network namespace lives by a
+descriptor that goes on to the supervisor, and the ports by sockets that do: nothing of them is
+left when it dies. Its end undoes the rest (runtime/supervisor/network.py).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+from onggi.engine.containers.networking import Connection, absent_endpoint, bare
+from onggi.engine.containers.removal import settle
+from onggi.engine.containers.start import supervisor_lock
+from onggi.engine.core import Core
+from onggi.engine.networks.known import KnownNetworks
+from onggi.errors import InvalidArgument
+from onggi.linux.namespaces import new_network_namespace
+from onggi.network.addresses import mac_of
+from onggi.network.ipam import allocate, subnet_of
+from onggi.network.model import Network
+from onggi.network.netavark import Attachment, Endpoint, Netavark, NetavarkFailed, let_hairpin
+from onggi.network.ports import PublishedPort, mappings, publish
+from onggi.network.store import LOCK
+from onggi.oci.digest import random_id
+from onggi.record import record
+from onggi.runtime.client import running_directory
+from onggi.runtime.supervisor.network import NAMESPACE, leaves_traces
+from onggi.store.journal import Event
+from onggi.store.locks import Lease
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["ContainerNetworks", "Joined", "endpoint_fields", "host_lines", "network_name"]
+
+
+@record
+class Joined:
+    """One network of a container, as it is now."""
+
+    network: Network
+    endpoint: Endpoint
+    id: str
+    settings: Mapping[str, Any]
+
+
+class ContainerNetworks:
+    """Networks by netavark, for containers that are not in the host's, in none, or in another's."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.known = KnownNetworks(core)
+        self.netavark = Netavark(core.config.exec_root / "network")
+
+    # --- what starts and ends ask -------------------------------------------------------------
+
+    def connect(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> Connection:
+        """Raises NetworkNotFound, PortTaken, AddressInUse, NetavarkFailed, NetavarkMissing, …"""
+        if bare(host_config.get("NetworkMode") or ""):
+            return Connection()
+        self._settle_others()
+        with self.lease():
+            self.clear()
+            self.known.settle_bridge()
+            return self._connected(document, host_config)
+
+    def disconnect(self, id: str) -> None:
+        """Undo what is left of a container's networks; nothing is no error."""
+        if not self.known.store.endpoint_path(id).exists():
+            return
+        with self.lease():
+            attachment = self.known.store.endpoint(id)
+            if attachment is not None:
+                self.undo(attachment)
+            self.known.store.disconnect(id)
+
+    def lease(self) -> Lease:
+        """The lock under which networks change."""
+        return self._core.locks.acquire(LOCK, exclusive=True)
+
+    def _settle_others(self) -> None:
+        """End containers whose supervisors were killed: they have addresses and ports that others want."""
+        for attachment in self._left_behind():
+            stored = self._core.containers.get(attachment.container)
+            if stored is not None:
+                settle(self._core, self, stored)
+
+    def _left_behind(self) -> list[Attachment]:
+        return [
+            attachment
+            for attachment in self.known.store.endpoints()
+            if not self._core.locks.is_held(supervisor_lock(attachment.container))
+        ]
+
+    def clear(self) -> None:
+        """Undo what killed commands and supervisors left. Under the lock.
+
+        What may still run (its supervisor was killed a moment ago) keeps what it has.
+        """
+        for attachment in self._left_behind():
+            stored = self._core.containers.get(attachment.container)
+            if stored is None or not stored.state.get("Pid"):
+                self.undo(attachment)
+                self.known.store.disconnect(attachment.container)
+
+    def undo(self, attachment: Attachment) -> None:
+        """Take back rules and names of a container whose namespace is gone. Under the lock.
+
+        netavark misses the interfaces, says so, and takes back the rest.
+        """
+        path = self.known.store.endpoint_path(attachment.container)
+        if not leaves_traces(str(path)):
+            return
+        namespace = new_network_namespace()
+        try:
+            self.netavark.run("teardown", path, f"/proc/{os.getpid()}/fd/{namespace}")
+        except NetavarkFailed:
+            return
+        finally:
+            os.close(namespace)
+
+    # --- a start --------------------------------------------------------------------------------
+
+    def _connected(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> Connection:
+        id, name = str(document["ID"]), str(document.get("Name") or "").removeprefix("/")
+        joined = self._joined(document, host_config)
+        default_ip = next((each.network.host_binding for each in joined if each.network.host_binding), "")
+        what = f"driver failed programming external connectivity on endpoint {name} ({joined[0].id}): "
+        ports, sockets = publish(published_bindings(document, host_config), default_ip, what)
+        descriptors = [new_network_namespace(), *(holder.detach() for holder in sockets)]
+        try:
+            attachment = Attachment.of(
+                id,
+                name,
+                [each.endpoint for each in joined],
+                list(mappings(ports)),
+                host_config.get("Dns") or (),
+            )
+            self._set_up(attachment, descriptors)
+            if ports:
+                for each in joined:
+                    let_hairpin(each.network.interface)
+        except BaseException:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+        for each in joined:
+            self.emit(each.network, "connect", container=id)
+        return self._connection(document, joined, ports, attachment, tuple(descriptors))
+
+    def _set_up(self, attachment: Attachment, descriptors: Sequence[int]) -> None:
+        """The file first, then netavark; what it left when it fails is taken back."""
+        store = self.known.store
+        store.connect(attachment)
+        try:
+            path = store.endpoint_path(attachment.container)
+            self.netavark.run("setup", path, f"/proc/{os.getpid()}/fd/{descriptors[0]}")
+        except BaseException:
+            self.undo(attachment)
+            store.disconnect(attachment.container)
+            raise
+
+    def _joined(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> list[Joined]:
+        """Endpoints of all its networks, that of its NetworkMode first, as Docker numbers interfaces."""
+        wanted: Mapping[str, Any] = document["NetworkSettings"].get("Networks") or {}
+        first = network_name(host_config.get("NetworkMode"))
+        names = sorted(wanted, key=lambda name: (name != first, name))
+        others = list(self.known.store.endpoints())
+        return [
+            self.joined(document, self.known.find(name), wanted[name] or {}, f"eth{number}", others)
+            for number, name in enumerate(names)
+        ]
+
+    def joined(
+        self,
+        document: Mapping[str, Any],
+        network: Network,
+        settings: Mapping[str, Any],
+        interface: str,
+        others: Collection[Attachment],
+    ) -> Joined:
+        """One endpoint, with addresses that none of ``others`` has. Raises AddressInUse, …"""
+        taken = [address for each in others for address in each.addresses(network.id)]
+        addresses = tuple(_addresses(network, settings.get("IPAMConfig") or {}, taken))
+        mac = (
+            settings.get("DesiredMacAddress") or document["Config"].get("MacAddress") or mac_of(addresses[0])
+        )
+        names = [str(document["ID"])[:12], *(settings.get("Aliases") or ())] if network.resolves else []
+        unique = tuple(dict.fromkeys(names))
+        return Joined(network, Endpoint(network, interface, addresses, mac, unique), random_id(), settings)
+
+    def emit(self, network: Network, action: str, **attributes: str) -> None:
+        """Write an event of a network to the journal."""
+        said = {**attributes, "name": network.name, "type": network.driver}
+        self._core.journal.append(Event("network", action, network.id, said, time.time_ns()))
+
+    # --- what a start is told -------------------------------------------------------------------
+
+    def _connection(
+        self,
+        document: Mapping[str, Any],
+        joined: Sequence[Joined],
+        ports: Sequence[PublishedPort],
+        attachment: Attachment,
+        descriptors: tuple[int, ...],
+    ) -> Connection:
+        config = document["Config"]
+        sandbox = random_id()
+        exposed = dict.fromkeys(sorted(config.get("ExposedPorts") or {}))
+        settings = {
+            "SandboxID": sandbox,
+            "SandboxKey": str(running_directory(self._core.config.exec_root, document["ID"]) / NAMESPACE),
+            "Ports": {**exposed, **_shown_ports(ports)},
+            "Networks": {each.network.name: endpoint_fields(each) for each in joined},
+        }
+        return Connection(
+            addresses=tuple(line for each in joined for line in host_lines(each, config)),
+            settings=settings,
+            nameservers=tuple(
+                subnet.router for each in joined if each.network.resolves for subnet in each.network.subnets
+            ),
+            gateway=next((subnet.router for each in joined for subnet in each.network.subnets), ""),
+            descriptors=descriptors,
+            ending=self._ending(attachment, joined),
+        )
+
+    def _ending(self, attachment: Attachment, joined: Sequence[Joined]) -> dict[str, Any]:
+        """What its supervisor does at the end (runtime/supervisor/network.py)."""
+        file = str(self.known.store.endpoint_path(attachment.container))
+        return {
+            "file": file,
+            "lock": str(self._core.locks.path(LOCK)),
+            "teardown": self.netavark.command("teardown", file),
+            "environment": self.netavark.environment,
+        }
+
+
+def network_name(mode: str | None) -> str:
+    """The name of the network that a NetworkMode means."""
+    return "bridge" if mode in (None, "", "default") else str(mode)
+
+
+def published_bindings(
+    document: Mapping[str, Any], host_config: Mapping[str, Any]
+) -> dict[str, Sequence[Mapping[str, Any]]]:
+    """Docker's PortBindings; with PublishAllPorts every exposed port that has none, too."""
+    bindings = dict(host_config.get("PortBindings") or {})
+    if host_config.get("PublishAllPorts"):
+        exposed: Mapping[str, Any] = document["Config"].get("ExposedPorts") or {}
+        bindings = {**{port: ({},) for port in exposed}, **bindings}
+    return bindings
+
+
+def _addresses(network: Network, wanted: Mapping[str, Any], taken: Collection[str]) -> list[str]:
+    """One address of each family that the network has."""
+    asked = {32: wanted.get("IPv4Address") or "", 128: wanted.get("IPv6Address") or ""}
+    if any(asked.values()) and not network.own_subnets:
+        raise InvalidArgument(
+            "user specified IP address is supported on user defined networks only"
+            if network.predefined
+            else "user specified IP address is supported only when connecting to networks with user "
+            "configured subnets",
+            hint="onggi network create --subnet …",
+        )
+    found: dict[int, str] = {}
+    for bits, address in asked.items():
+        if address:
+            found[bits] = allocate(network, subnet_of(network, address), taken, address)
+    for subnet in network.subnets:
+        bits = subnet.prefix.bits
+        if bits not in found and (bits == 32 or network.ipv6):
+            found[bits] = allocate(network, subnet, taken)
+    return [found[bits] for bits in sorted(found)]
+
+
+def _shown_ports(ports: Sequence[PublishedPort]) -> dict[str, list[dict[str, str]]]:
+    shown: dict[str, list[dict[str, str]]] = {}
+    for port in ports:
+        shown.setdefault(port.inside, []).append({"HostIp": port.host_ip, "HostPort": str(port.host_port)})
+    return dict(sorted(shown.items()))
+
+
+def host_lines(joined: Joined, config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the hosts file says of a container's own addresses in a network."""
+    host, domain = str(config.get("Hostname") or ""), str(config.get("Domainname") or "")
+    names = f"{host}.{domain} {host}" if domain else host
+    return [(address, names) for address in joined.endpoint.addresses]
+
+
+def endpoint_fields(joined: Joined) -> dict[str, Any]:
+    """Docker's EndpointSettings of a container that runs."""
+    network, endpoint = joined.network, joined.endpoint
+    fields = {
+        **absent_endpoint(joined.settings),
+        "NetworkID": network.id,
+        "EndpointID": joined.id,
+        "MacAddress": endpoint.mac,
+    }
+    for address in endpoint.addresses:
+        subnet = next(each for each in network.subnets if each.prefix.holds(address))
+        router = "" if network.internal else subnet.router
+        four = subnet.prefix.bits == 32
+        names = ("IPAddress", "IPPrefixLen", "Gateway") if four else _SIX
+        fields.update(zip(names, (address, subnet.prefix.length, router), strict=True))
+    return fields
+
+
+_SIX = ("GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway")

@@ -1,0 +1,1 @@
+"""Networks of containers: what they are, who has which address, how netavark makes them."""

@@ -1,0 +1,266 @@
+"""netavark: what it is told, and how it is called.
+
+``netavark --config DIR --aardvark-binary PROGRAM setup NAMESPACE`` reads one JSON object::
+
+    { "container_id", "container_name", "port_mappings": [ … ], "dns_servers": [ … ],
+      "networks":     { key: { "interface_name", "static_ips", "static_mac", "aliases" } },
+      "network_info": { key: { "name", "id", "driver", "network_interface", "subnets", "options", … } } }
+
+and ``teardown`` the same. Networks go by their id there, not by their names: the names of chains of
+the firewall are made from it, and another data root, or podman, may have a network of that name.
+
+Source: netavark ``src/network/types.rs`` (1.4), its manual page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from onggi.errors import FailedPrecondition
+from onggi.network.model import Network
+from onggi.record import field, record
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = [
+    "Attachment",
+    "Endpoint",
+    "Netavark",
+    "NetavarkFailed",
+    "NetavarkMissing",
+    "let_hairpin",
+    "network_info",
+]
+
+_DIRECTORIES = (
+    "/usr/lib/podman",
+    "/usr/libexec/podman",
+    "/usr/local/lib/podman",
+    "/usr/local/libexec/podman",
+)
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class NetavarkMissing(FailedPrecondition):
+    """There is no netavark, so there are no networks."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__(
+            f"{program}: not found",
+            hint="install it (Debian: apt-get install netavark aardvark-dns iptables), or use --network host "
+            "or none",
+        )
+
+
+class NetavarkFailed(FailedPrecondition):
+    """netavark's own words."""
+
+    def __init__(self, action: str, reason: str) -> None:
+        super().__init__(f"netavark {action}: {reason}")
+        self.reason = reason
+
+
+@record
+class Endpoint:
+    """One container in one network: its interface, addresses, MAC address, names there."""
+
+    network: Network
+    interface: str
+    addresses: Sequence[str]
+    mac: str
+    names: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """netavark's options for it."""
+        return {
+            "interface_name": self.interface,
+            "static_ips": list(self.addresses),
+            "static_mac": self.mac or None,
+            "aliases": list(self.names),
+        }
+
+
+def network_info(network: Network) -> dict[str, Any]:
+    """What netavark is told of a network."""
+    options = {"mtu": network.mtu} if network.mtu else {}
+    if network.driver == "bridge":
+        # As Docker's bridges: nothing is forwarded from one to the other.
+        options["isolate"] = "true"
+    else:
+        options["mode"] = network.options.get("macvlan_mode") or "bridge"
+    return {
+        "name": network.id,
+        "id": network.id,
+        "driver": network.driver,
+        "network_interface": network.interface,
+        "subnets": [{"subnet": each.subnet, "gateway": each.router} for each in network.subnets],
+        "ipv6_enabled": network.ipv6,
+        "internal": network.internal,
+        "dns_enabled": network.resolves,
+        "ipam_options": {"driver": "host-local"},
+        "options": options,
+    }
+
+
+@record
+class Attachment:
+    """All networks of one container: netavark's input."""
+
+    document: Mapping[str, Any] = field(hash=False)
+
+    @classmethod
+    def of(
+        cls,
+        container: str,
+        name: str,
+        endpoints: Sequence[Endpoint],
+        ports: Sequence[Mapping[str, Any]],
+        dns_servers: Sequence[str],
+    ) -> Attachment:
+        """Of a container and its endpoints."""
+        return cls(
+            {
+                "container_id": container,
+                "container_name": name,
+                "port_mappings": list(ports),
+                "dns_servers": list(dns_servers),
+                "networks": {each.network.id: each.to_json() for each in endpoints},
+                "network_info": {each.network.id: network_info(each.network) for each in endpoints},
+            }
+        )
+
+    @property
+    def container(self) -> str:
+        """Its id."""
+        return str(self.document["container_id"])
+
+    @property
+    def networks(self) -> Mapping[str, Mapping[str, Any]]:
+        """Endpoints by network id."""
+        networks: Mapping[str, Mapping[str, Any]] = self.document["networks"]
+        return networks
+
+    def addresses(self, network: str) -> Iterator[str]:
+        """Those it has in a network."""
+        yield from (self.networks.get(network) or {}).get("static_ips") or ()
+
+    def only(self, network: str) -> Attachment:
+        """The part of it that is one network's."""
+        return Attachment(
+            {**self.document, **{part: _only(self.document[part], network) for part in _BY_NETWORK}}
+        )
+
+    def without(self, network: str) -> Attachment:
+        """The rest of it."""
+        return Attachment(
+            {
+                **self.document,
+                **{
+                    part: {key: value for key, value in self.document[part].items() if key != network}
+                    for part in _BY_NETWORK
+                },
+            }
+        )
+
+    def joined(self, other: Attachment) -> Attachment:
+        """Both together; ports are this one's."""
+        return Attachment(
+            {
+                **self.document,
+                **{part: {**self.document[part], **other.document[part]} for part in _BY_NETWORK},
+            }
+        )
+
+
+_BY_NETWORK = ("networks", "network_info")
+
+
+def _only(entries: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in entries.items() if name == key}
+
+
+class Netavark:
+    """The program; ``directory`` is where aardvark-dns keeps what it is told."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @staticmethod
+    def find(program: str) -> str:
+        """Its path, or an empty string."""
+        for directory in (*_DIRECTORIES, *_PATH.split(":")):
+            path = f"{directory}/{program}"
+            if os.access(path, os.X_OK):
+                return path
+        return ""
+
+    def command(self, action: str, file: str) -> list[str]:
+        """The words of a call but for the last, the namespace's path. Raises NetavarkMissing."""
+        program = self.find("netavark")
+        if not program:
+            raise NetavarkMissing("netavark")
+        if not self.find("iptables"):
+            raise NetavarkMissing("iptables")
+        words = [program, "--config", str(self._directory)]
+        resolver = self.find("aardvark-dns")
+        if resolver:
+            words += ["--aardvark-binary", resolver]
+        return [*words, "--file", file, action]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Nothing of the caller's: the firewall is iptables, its tools are the host's."""
+        return {"PATH": _PATH, "NETAVARK_FW": "iptables", "LC_ALL": "C.UTF-8"}
+
+    def run(self, action: str, file: Path, namespace: str) -> None:
+        """``setup`` or ``teardown`` of what ``file`` says. Raises NetavarkFailed, NetavarkMissing.
+
+        What it starts, the resolver, lives on: so its answer comes by a file, not by a pipe whose
+        end would have to be waited for.
+        """
+        command = [*self.command(action, str(file)), namespace]
+        os.makedirs(self._directory, 0o700, exist_ok=True)
+        answer = os.memfd_create("netavark")
+        try:
+            actions = [
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, answer, 1),
+                (os.POSIX_SPAWN_DUP2, answer, 2),
+            ]
+            pid = os.posix_spawn(command[0], command, self.environment, file_actions=actions)
+            _, status = os.waitpid(pid, 0)
+            if status:
+                raise NetavarkFailed(action, _reason(os.pread(answer, 1 << 16, 0), status))
+        finally:
+            os.close(answer)
+
+
+def let_hairpin(bridge: str) -> None:
+    """Let containers on a bridge reach themselves by a published port.
+
+    Where the kernel shows bridged packets to iptables (br_netfilter), such a packet leaves by the
+    port it came from, which a bridge's port does not do unasked.
+    """
+    directory = f"/sys/class/net/{bridge}/brif"
+    try:
+        for port in os.listdir(directory):
+            with open(f"{directory}/{port}/hairpin_mode", "w") as file:
+                file.write("1")
+    except OSError:
+        return  # a courtesy: a port may have just gone, or /sys may be read-only
+
+
+def _reason(answer: bytes, status: int) -> str:
+    """Its last line is JSON, with an error in it."""
+    for line in reversed(answer.decode("utf-8", "replace").splitlines()):
+        try:
+            return str(json.loads(line)["error"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    text = " ".join(answer.decode("utf-8", "replace").split())
+    return text or f"exit status {os.waitstatus_to_exitcode(status)}"

@@ -1,0 +1,129 @@
+"""A container's network, as its supervisor holds it and ends it.
+
+The namespace lives by a descriptor; a symbolic link in the running directory leads there, for the
+runtime and for who wants to enter it. What else was made (rules, the resolver's entries, the
+record of addresses) is undone at the end, under the lock ``networks``, by calling netavark once
+more. After a kill the next command does it (engine/networks/attaching.py).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Callable
+
+from onggi.runtime.supervisor.loop import Loop
+
+TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["NAMESPACE", "HeldNetwork", "clear_settings", "leaves_traces"]
+
+NAMESPACE = "netns"
+"""The link's name in the directory of the running container."""
+
+# struct flock: l_type, l_whence, l_start, l_len, l_pid (store/locks.py uses the same locks).
+_FLOCK = struct.Struct("@hhqqi0q")
+_RETRY_S = 0.005
+_EMPTY = {
+    "EndpointID": "",
+    "Gateway": "",
+    "IPAddress": "",
+    "IPPrefixLen": 0,
+    "IPv6Gateway": "",
+    "GlobalIPv6Address": "",
+    "GlobalIPv6PrefixLen": 0,
+    "MacAddress": "",
+}
+
+
+class HeldNetwork:
+    """``descriptors``: the namespace, then sockets that hold ports; ``given``: instructions' ``network``."""
+
+    def __init__(self, given: dict[str, Any], descriptors: list[int], directory: str) -> None:
+        self._given = given
+        self._descriptors = descriptors
+        self._path = f"/proc/{os.getpid()}/fd/{descriptors[0]}"
+        os.symlink(self._path, os.path.join(directory, NAMESPACE))
+
+    def end(self, loop: Loop, done: Callable[[], None]) -> None:
+        """Undo what was made, then call ``done``."""
+        lock = self._locked()
+        if lock < 0:
+            loop.after(_RETRY_S, lambda: self.end(loop, done))
+            return
+
+        def undone() -> None:
+            # The namespace goes before its addresses are anybody's again.
+            for descriptor in self._descriptors:
+                os.close(descriptor)
+            _remove(self._given["file"])
+            os.close(lock)
+            done()
+
+        self._tear_down(loop, undone)
+
+    def _tear_down(self, loop: Loop, undone: Callable[[], None]) -> None:
+        """Only where more than the namespace has to go: that is asked of the file, which may have changed."""
+        words = self._given["teardown"]
+        if not leaves_traces(self._given["file"]):
+            undone()
+            return
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+        ]
+        try:
+            pid = os.posix_spawn(
+                words[0], [*words, self._path], self._given["environment"], file_actions=actions
+            )
+        except OSError:
+            undone()
+            return
+        loop.on_exit(pid, lambda status: undone())
+
+    def _locked(self) -> int:
+        """The lock ``networks``, or -1 while somebody has it. Other users pass it on to nobody."""
+        fd = os.open(self._given["lock"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        except OSError:
+            os.close(fd)
+            return -1
+        return fd
+
+
+def leaves_traces(file: str) -> bool:
+    """True when an endpoint file says that netavark made rules for ports or entries of the resolver.
+
+    Bridges stay as Docker's do, and interfaces vanish with the namespace.
+    """
+    import json
+
+    try:
+        with open(file, encoding="utf-8") as stream:
+            document = json.load(stream)
+    except (OSError, ValueError):
+        return False
+    infos = document["network_info"].values()
+    return bool(document["port_mappings"]) or any(info["dns_enabled"] for info in infos)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def clear_settings(document: dict[str, Any]) -> None:
+    """NetworkSettings of config.v2.json, of a container that does not run any more; as Docker leaves them."""
+    settings = document.get("NetworkSettings")
+    if not isinstance(settings, dict):
+        return
+    settings["Ports"] = None
+    for endpoint in (settings.get("Networks") or {}).values():
+        if isinstance(endpoint, dict):
+            endpoint.update(_EMPTY)

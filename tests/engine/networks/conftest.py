@@ -1,0 +1,72 @@
+"""An engine with containers in networks, in the test run's own network namespace."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import onggi
+from onggi.errors import OnggiError
+from onggi.hub.layout import OCILayout
+from onggi.hub.server import serving
+from tests.peers.busybox import box_layout
+from tests.peers.processes import require, wait_until
+
+BRIDGE = "onggi-test"
+
+
+@pytest.fixture(scope="session")
+def stocked(tmp_path_factory) -> Iterator[onggi.Engine]:
+    """Shared by all tests: each has its own containers and networks."""
+    directory = tmp_path_factory.mktemp("networks")
+    layout = box_layout(directory / "layout")
+    (directory / "none.json").write_text("{}")
+    with serving(OCILayout(layout.directory)) as url:
+        engine = onggi.open(
+            directory / "root",
+            exec_root=directory / "run",
+            registry_mirrors=(url,),
+            config_file=directory / "none.json",
+            bridge=BRIDGE,
+            bip="172.29.0.1/24",
+        )
+        engine.images.pull("box")
+    yield engine
+
+
+def links() -> set[str]:
+    """Interfaces of the host."""
+    shown = subprocess.run([require("ip"), "-j", "link"], capture_output=True, check=True).stdout
+    return {link["ifname"] for link in json.loads(shown)}
+
+
+def rules() -> list[str]:
+    """Rules of the firewall that concern one container or network."""
+    shown = subprocess.run([require("iptables-save")], capture_output=True, text=True, check=True).stdout
+    return sorted(
+        line for line in shown.splitlines() if line.startswith("-A") and ("172." in line or "DN-" in line)
+    )
+
+
+def endpoints(engine: onggi.Engine) -> list[str]:
+    directory = Path(engine.config.data_root) / "onggi" / "endpoints"
+    return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
+
+
+@pytest.fixture
+def engine(stocked: onggi.Engine) -> Iterator[onggi.Engine]:
+    """Without containers, rules, interfaces and records of addresses after the test."""
+    yield stocked
+    for container in stocked.containers.list(all=True):
+        try:
+            container.remove(force=True)
+        except OnggiError:
+            continue
+    assert endpoints(stocked) == []
+    # The kernel takes interfaces away a moment after their namespace.
+    wait_until(lambda: links() <= {"lo", BRIDGE, "tunl0", "sit0", "ip6tnl0"}, f"the end of {links()}")
+    assert not [rule for rule in rules() if "172.29.0.0/24" not in rule]
