@@ -75,7 +75,7 @@ class Config:
     ``docker_auth_config`` is the text of a ``config.json`` whose ``auths`` win over the file's.
     ``default_platform`` is text as of ``--platform``. ``log_opts`` belong to ``log_driver``, the one of
     containers that name none.
-        ``bridge`` is the default bridge network's interface
+    ``bridge`` is the default bridge network's interface
     (``none``: there is no such network), ``bip`` its address and range (``172.17.0.1/16``; empty: chosen),
     ``mtu`` its packets' size (0: the kernel's), ``ip`` where ports are published by default;
     ``default_address_pools`` are ranges that networks are given parts of, each with the length of a part.

@@ -169,7 +169,9 @@ class _Line:
         if flag is None:
             return
         yield from ((choice, "") for choice in flag.suggests)
-        if flag.completes:
+        if flag.completes == "network":
+            yield from ((name, "") for name in self._networks())
+        elif flag.completes:
             yield f":{flag.completes}", ""
         elif flag.name == "filter":
             yield from ((f"{name}=", "") for name in _FILTERS.get(self._path.split()[-1], ()))
@@ -186,6 +188,30 @@ class _Line:
             yield from ((name, "") for name in self._images() if name not in self._arguments)
         elif command.completes == "container":
             yield from ((name, "") for name in self._containers() if name not in self._arguments)
+        elif command.completes == "network":
+            yield from self._network_argument(command)
+
+    def _network_argument(self, command: Command) -> Iterator[Candidate]:
+        """``connect`` and ``disconnect`` take a network, then a container."""
+        container = command.run.endswith("connect") and self._arguments
+        names = self._containers() if container else self._networks()
+        yield from ((name, "") for name in names if name not in self._arguments)
+
+    def _networks(self) -> list[str]:
+        """Docker's three, and names out of the networks' own files."""
+        from onggi.config import Config
+        from onggi.errors import OnggiError
+        from onggi.network.model import PREDEFINED
+        from onggi.network.store import NetworkStore
+        from onggi.store.locks import LockDirectory
+
+        given = {name.replace("-", "_"): self._settings.get(name) for name in ("config-file", "data-root")}
+        try:
+            own = Config.load(given).data_root / "onggi"
+            made = {network.name for network in NetworkStore(own, LockDirectory(own / "locks")).all()}
+        except (OnggiError, OSError):
+            made = set()
+        return sorted(made.union(PREDEFINED))
 
     def _containers(self) -> list[str]:
         """Names out of the containers' own files."""

@@ -10,7 +10,7 @@ from onggi.cli.session import Failure, Session
 from onggi.cli.template import TemplateError, compile_template
 from onggi.errors import Cancelled, InvalidArgument, NotFound, OnggiError
 
-__all__ = ["image_record", "run_any", "run_container", "run_image"]
+__all__ = ["image_record", "run_any", "run_container", "run_image", "run_network"]
 
 # What Go's structs hold where the JSON leaves a field out (API 1.50, and 1.41's half of Config).
 _IMAGE_ZEROS: Mapping[str, Any] = {
@@ -44,6 +44,9 @@ _CONTAINER_STRUCTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+_NETWORK_ZEROS: Mapping[str, Any] = {"EnableIPv4": True, "Peers": [], "Services": {}}
+
+
 class _NoSuchObject(NotFound):
     """``inspect`` knows nothing of this name."""
 
@@ -61,15 +64,21 @@ def run_container(session: Session) -> int:
     return _run(session, lambda name: _container(session, name))
 
 
+def run_network(session: Session) -> int:
+    """Inspect networks."""
+    return _run(session, lambda name: session.engine.networks.inspect(name))
+
+
 def _container(session: Session, name: str) -> dict[str, Any]:
     return session.engine.containers.get(name).inspect(size=session.flag("size"))
 
 
 def run_any(session: Session) -> int:
-    """Inspect objects of any type: containers first, as Docker does, then images."""
+    """Inspect objects of any type: containers first, as Docker does, then images, networks."""
     finders: Mapping[str, Callable[[str], dict[str, Any]]] = {
         "container": lambda name: _container(session, name),
         "image": lambda name: session.engine.images.get(name).inspect(),
+        "network": lambda name: session.engine.networks.inspect(name),
     }
 
     wanted = session.flag("type")
@@ -127,7 +136,11 @@ def _write_each(session: Session, execute: Callable[[Record], str], found: list[
 
 
 def _record(document: Mapping[str, Any]) -> Record:
-    return _container_record(document) if "State" in document else image_record(document)
+    if "State" in document:
+        return _container_record(document)
+    if "IPAM" in document:
+        return Record.of("network.Inspect", document, _NETWORK_ZEROS)
+    return image_record(document)
 
 
 def _container_record(document: Mapping[str, Any]) -> Record:

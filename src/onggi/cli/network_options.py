@@ -80,6 +80,8 @@ def network_settings(session: Session) -> tuple[str, dict[str, dict[str, Any]]]:
         raise NetworkOptionError(
             "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
         )
+    if session.flag("network-alias") and not _joinable(first):
+        raise NetworkOptionError("network-scoped aliases are only supported for user-defined networks")
     _add_flags(session, settings)
     found: dict[str, dict[str, Any]] = {}
     for name, given in named:

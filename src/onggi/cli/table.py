@@ -24,6 +24,7 @@ from onggi.cli.table_flags import list_format as _list_format
 from onggi.cli.table_flags import no_trunc as _no_trunc
 from onggi.cli.table_flags import one_format as _one_format
 from onggi.cli.table_flags import quiet as _quiet
+from onggi.cli.table_networks import network_commands
 from onggi.cli.table_proving import proving_commands
 from onggi.cli.table_transfers import transfer_commands
 from onggi.cli.table_upkeep import upkeep_commands
@@ -56,6 +57,7 @@ _GROUPS = (
     Group("container", "Manage containers"),
     Group("image", "Manage images"),
     Group("layer", "Look into layers"),
+    Group("network", "Manage networks"),
     Group("remote", "Look at a registry without pulling"),
     Group("storage", "Manage how layers are kept"),
     Group("system", "Manage the data root"),
@@ -321,7 +323,7 @@ def _other_commands() -> tuple[Command, ...]:
                     "type",
                     "string",
                     "Only inspect objects of the given type",
-                    suggests=("container", "image"),
+                    suggests=("container", "image", "network"),
                 ),
             ),
         ),
@@ -390,6 +392,7 @@ def program() -> Program:
         (
             *container_commands(),
             *container_file_commands(),
+            *network_commands(),
             *_image_commands(),
             *_inside_commands(),
             *contents_commands(),
@@ -438,7 +441,10 @@ def program() -> Program:
             ("Archives", ("save", "load", "import", "sync")),
             ("Look Inside", ("layers", "explain", "verify", "repair", "doctor", "events")),
             ("Keep in Order", ("gc",)),
-            ("Management Commands", ("container", "image", "layer", "remote", "storage", "system")),
+            (
+                "Management Commands",
+                ("container", "image", "layer", "network", "remote", "storage", "system"),
+            ),
             ("Shell", ("completion", "help")),
         ),
     )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from onggi.engine.images import Images
     from onggi.engine.layer import StoredLayer
     from onggi.engine.mounts import Mounts
+    from onggi.engine.networks.attaching import ContainerNetworks
+    from onggi.engine.networks.networks import Networks
     from onggi.engine.remote import Remote
     from onggi.engine.system import System
     from onggi.progress import ProgressSink
@@ -76,9 +78,21 @@ class Engine:
     def containers(self) -> Containers:
         """Make, run, find, list and remove containers."""
         from onggi.engine.containers.containers import Containers
+
+        return Containers(self._core, self._attaching)
+
+    @cached_property
+    def networks(self) -> Networks:
+        """Make, find, list and remove networks; let containers in and out."""
+        from onggi.engine.networks.networks import Networks
+
+        return Networks(self._core, self._attaching, lambda: self.containers)
+
+    @cached_property
+    def _attaching(self) -> ContainerNetworks:
         from onggi.engine.networks.attaching import ContainerNetworks
 
-        return Containers(self._core, ContainerNetworks(self._core))
+        return ContainerNetworks(self._core)
 
     @cached_property
     def mounts(self) -> Mounts:

@@ -11,16 +11,16 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["BRIDGE_NAME", "Network", "PREDEFINED", "Subnet"]
+__all__ = ["BRIDGE_NAME", "MASQUERADE", "Network", "PREDEFINED", "Subnet"]
 
 PREDEFINED = ("bridge", "host", "none")
 """Networks that are there without being made."""
 
 _OPTION = "com.docker.network.bridge."
 BRIDGE_NAME = f"{_OPTION}name"
-_ICC, _MASQUERADE, _BINDING = (
-    f"{_OPTION}{name}" for name in ("enable_icc", "enable_ip_masquerade", "host_binding_ipv4")
-)
+MASQUERADE = f"{_OPTION}enable_ip_masquerade"
+_ICC, _BINDING = (f"{_OPTION}{name}" for name in ("enable_icc", "host_binding_ipv4"))
+_FALSE = ("0", "f", "F", "false", "FALSE", "False")
 _MTU = "com.docker.network.driver.mtu"
 _INTERFACE_LENGTH = 12
 
@@ -109,6 +109,11 @@ class Network:
         if self.driver == "macvlan":
             return self.options.get("parent") or ""
         return self.options.get(BRIDGE_NAME) or f"br-{self.id[:_INTERFACE_LENGTH]}"
+
+    @property
+    def icc(self) -> bool:
+        """True when its containers reach each other."""
+        return self.options.get(_ICC, "true") not in _FALSE
 
     @property
     def mtu(self) -> str:

@@ -33,8 +33,8 @@ __all__ = [
     "Netavark",
     "NetavarkFailed",
     "NetavarkMissing",
-    "let_hairpin",
     "network_info",
+    "set_ports",
 ]
 
 _DIRECTORIES = (
@@ -74,6 +74,7 @@ class Endpoint:
     addresses: Sequence[str]
     mac: str
     names: Sequence[str] = ()
+    metric: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """netavark's options for it."""
@@ -85,9 +86,11 @@ class Endpoint:
         }
 
 
-def network_info(network: Network) -> dict[str, Any]:
-    """What netavark is told of a network."""
+def network_info(network: Network, metric: int = 0) -> dict[str, Any]:
+    """What netavark is told of a network; the lowest ``metric`` of a container's is its way out."""
     options = {"mtu": network.mtu} if network.mtu else {}
+    if metric:
+        options["metric"] = str(metric)
     if network.driver == "bridge":
         # As Docker's bridges: nothing is forwarded from one to the other.
         options["isolate"] = "true"
@@ -97,7 +100,7 @@ def network_info(network: Network) -> dict[str, Any]:
         "name": network.id,
         "id": network.id,
         "driver": network.driver,
-        "network_interface": network.interface,
+        "network_interface": network.interface or None,
         "subnets": [{"subnet": each.subnet, "gateway": each.router} for each in network.subnets],
         "ipv6_enabled": network.ipv6,
         "internal": network.internal,
@@ -130,7 +133,11 @@ class Attachment:
                 "port_mappings": list(ports),
                 "dns_servers": list(dns_servers),
                 "networks": {each.network.id: each.to_json() for each in endpoints},
-                "network_info": {each.network.id: network_info(each.network) for each in endpoints},
+                # netavark passes over what it does not know: this is for the events of an end.
+                "names": {each.network.id: each.network.name for each in endpoints},
+                "network_info": {
+                    each.network.id: network_info(each.network, each.metric) for each in endpoints
+                },
             }
         )
 
@@ -144,6 +151,10 @@ class Attachment:
         """Endpoints by network id."""
         networks: Mapping[str, Mapping[str, Any]] = self.document["networks"]
         return networks
+
+    def metric(self, network: str) -> int:
+        """Of its way out through a network."""
+        return int(self.document["network_info"][network]["options"].get("metric") or 0)
 
     def addresses(self, network: str) -> Iterator[str]:
         """Those it has in a network."""
@@ -177,7 +188,7 @@ class Attachment:
         )
 
 
-_BY_NETWORK = ("networks", "network_info")
+_BY_NETWORK = ("networks", "network_info", "names")
 
 
 def _only(entries: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -199,7 +210,7 @@ class Netavark:
                 return path
         return ""
 
-    def command(self, action: str, file: str) -> list[str]:
+    def command(self, action: str, *flags: str) -> list[str]:
         """The words of a call but for the last, the namespace's path. Raises NetavarkMissing."""
         program = self.find("netavark")
         if not program:
@@ -210,25 +221,26 @@ class Netavark:
         resolver = self.find("aardvark-dns")
         if resolver:
             words += ["--aardvark-binary", resolver]
-        return [*words, "--file", file, action]
+        return [*words, *flags, action]
 
     @property
     def environment(self) -> dict[str, str]:
         """Nothing of the caller's: the firewall is iptables, its tools are the host's."""
         return {"PATH": _PATH, "NETAVARK_FW": "iptables", "LC_ALL": "C.UTF-8"}
 
-    def run(self, action: str, file: Path, namespace: str) -> None:
-        """``setup`` or ``teardown`` of what ``file`` says. Raises NetavarkFailed, NetavarkMissing.
+    def run(self, action: str, attachment: Attachment, namespace: str) -> None:
+        """``setup`` or ``teardown``. Raises NetavarkFailed, NetavarkMissing.
 
         What it starts, the resolver, lives on: so its answer comes by a file, not by a pipe whose
         end would have to be waited for.
         """
-        command = [*self.command(action, str(file)), namespace]
+        command = [*self.command(action), namespace]
         os.makedirs(self._directory, 0o700, exist_ok=True)
-        answer = os.memfd_create("netavark")
+        question, answer = os.memfd_create("question"), os.memfd_create("answer")
         try:
+            os.pwrite(question, json.dumps(attachment.document).encode(), 0)
             actions = [
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, question, 0),
                 (os.POSIX_SPAWN_DUP2, answer, 1),
                 (os.POSIX_SPAWN_DUP2, answer, 2),
             ]
@@ -237,22 +249,38 @@ class Netavark:
             if status:
                 raise NetavarkFailed(action, _reason(os.pread(answer, 1 << 16, 0), status))
         finally:
+            os.close(question)
             os.close(answer)
 
 
-def let_hairpin(bridge: str) -> None:
-    """Let containers on a bridge reach themselves by a published port.
+def set_ports(network: Network, *, published: bool) -> None:
+    """What netavark does not set of a bridge's ports: hairpin and isolated.
 
-    Where the kernel shows bridged packets to iptables (br_netfilter), such a packet leaves by the
-    port it came from, which a bridge's port does not do unasked.
+    Hairpin lets a container reach itself by a published port: where the kernel shows bridged
+    packets to iptables (br_netfilter), such a packet leaves by the port it came from. Isolated ports
+    reach the gateway alone: Docker's ``enable_icc=false``.
     """
-    directory = f"/sys/class/net/{bridge}/brif"
+    wanted = {"hairpin_mode": published, "isolated": not network.icc}
+    directory = f"/sys/class/net/{network.interface}/brif"
+    for port in _names(directory):
+        for attribute, on in wanted.items():
+            if on:
+                _switch_on(f"{directory}/{port}/{attribute}")
+
+
+def _names(directory: str) -> list[str]:
     try:
-        for port in os.listdir(directory):
-            with open(f"{directory}/{port}/hairpin_mode", "w") as file:
-                file.write("1")
+        return os.listdir(directory)
     except OSError:
-        return  # a courtesy: a port may have just gone, or /sys may be read-only
+        return []
+
+
+def _switch_on(path: str) -> None:
+    try:
+        with open(path, "w") as file:
+            file.write("1")
+    except FileNotFoundError:
+        return  # a port that has just gone
 
 
 def _reason(answer: bytes, status: int) -> str:

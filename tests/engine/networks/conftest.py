@@ -66,6 +66,7 @@ def engine(stocked: onggi.Engine) -> Iterator[onggi.Engine]:
             container.remove(force=True)
         except OnggiError:
             continue
+    stocked.networks.prune()
     assert endpoints(stocked) == []
     # The kernel takes interfaces away a moment after their namespace.
     wait_until(lambda: links() <= {"lo", BRIDGE, "tunl0", "sit0", "ip6tnl0"}, f"the end of {links()}")

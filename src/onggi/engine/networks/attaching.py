@@ -22,13 +22,14 @@ from onggi.linux.namespaces import new_network_namespace
 from onggi.network.addresses import mac_of
 from onggi.network.ipam import allocate, subnet_of
 from onggi.network.model import Network
-from onggi.network.netavark import Attachment, Endpoint, Netavark, NetavarkFailed, let_hairpin
+from onggi.network.netavark import Attachment, Endpoint, Netavark, NetavarkFailed, set_ports
 from onggi.network.ports import PublishedPort, mappings, publish
 from onggi.network.store import LOCK
 from onggi.oci.digest import random_id
 from onggi.record import record
 from onggi.runtime.client import running_directory
-from onggi.runtime.supervisor.network import NAMESPACE, leaves_traces
+from onggi.runtime.supervisor.network import NAMESPACE, leaves_traces, network_events
+from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event
 from onggi.store.locks import Lease
 
@@ -36,7 +37,10 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["ContainerNetworks", "Joined", "endpoint_fields", "host_lines", "network_name"]
+__all__ = ["ContainerNetworks", "Joined", "endpoint_fields", "host_lines", "metric_between", "network_name"]
+
+# Between the ways out of a container with several networks: others find a place there later.
+_METRIC_STEP = 1 << 16
 
 
 @record
@@ -61,7 +65,7 @@ class ContainerNetworks:
 
     def connect(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> Connection:
         """Raises NetworkNotFound, PortTaken, AddressInUse, NetavarkFailed, NetavarkMissing, …"""
-        if bare(host_config.get("NetworkMode") or ""):
+        if bare(host_config.get("NetworkMode") or "") or not document["NetworkSettings"].get("Networks"):
             return Connection()
         self._settle_others()
         with self.lease():
@@ -76,7 +80,7 @@ class ContainerNetworks:
         with self.lease():
             attachment = self.known.store.endpoint(id)
             if attachment is not None:
-                self.undo(attachment)
+                self._end(attachment)
             self.known.store.disconnect(id)
 
     def lease(self) -> Lease:
@@ -90,12 +94,12 @@ class ContainerNetworks:
             if stored is not None:
                 settle(self._core, self, stored)
 
+    def is_live(self, attachment: Attachment) -> bool:
+        """True while its container runs, or is being started."""
+        return self._core.locks.is_held(supervisor_lock(attachment.container))
+
     def _left_behind(self) -> list[Attachment]:
-        return [
-            attachment
-            for attachment in self.known.store.endpoints()
-            if not self._core.locks.is_held(supervisor_lock(attachment.container))
-        ]
+        return [each for each in self.known.store.endpoints() if not self.is_live(each)]
 
     def clear(self) -> None:
         """Undo what killed commands and supervisors left. Under the lock.
@@ -105,20 +109,24 @@ class ContainerNetworks:
         for attachment in self._left_behind():
             stored = self._core.containers.get(attachment.container)
             if stored is None or not stored.state.get("Pid"):
-                self.undo(attachment)
+                self._end(attachment)
                 self.known.store.disconnect(attachment.container)
+
+    def _end(self, attachment: Attachment) -> None:
+        self.undo(attachment)
+        for network, attributes in network_events(attachment.document):
+            self._core.journal.append(Event("network", "disconnect", network, attributes, time.time_ns()))
 
     def undo(self, attachment: Attachment) -> None:
         """Take back rules and names of a container whose namespace is gone. Under the lock.
 
         netavark misses the interfaces, says so, and takes back the rest.
         """
-        path = self.known.store.endpoint_path(attachment.container)
-        if not leaves_traces(str(path)):
+        if not leaves_traces(attachment.document):
             return
         namespace = new_network_namespace()
         try:
-            self.netavark.run("teardown", path, f"/proc/{os.getpid()}/fd/{namespace}")
+            self.netavark.run("teardown", attachment, f"/proc/{os.getpid()}/fd/{namespace}")
         except NetavarkFailed:
             return
         finally:
@@ -142,9 +150,8 @@ class ContainerNetworks:
                 host_config.get("Dns") or (),
             )
             self._set_up(attachment, descriptors)
-            if ports:
-                for each in joined:
-                    let_hairpin(each.network.interface)
+            for each in joined:
+                set_ports(each.network, published=bool(ports))
         except BaseException:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -158,41 +165,86 @@ class ContainerNetworks:
         store = self.known.store
         store.connect(attachment)
         try:
-            path = store.endpoint_path(attachment.container)
-            self.netavark.run("setup", path, f"/proc/{os.getpid()}/fd/{descriptors[0]}")
+            self.netavark.run("setup", attachment, f"/proc/{os.getpid()}/fd/{descriptors[0]}")
         except BaseException:
             self.undo(attachment)
             store.disconnect(attachment.container)
             raise
 
     def _joined(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> list[Joined]:
-        """Endpoints of all its networks, that of its NetworkMode first, as Docker numbers interfaces."""
+        """Endpoints of all its networks, that of its NetworkMode first, as Docker numbers interfaces.
+
+        The way out is through the one whose name comes first.
+        """
         wanted: Mapping[str, Any] = document["NetworkSettings"].get("Networks") or {}
         first = network_name(host_config.get("NetworkMode"))
         names = sorted(wanted, key=lambda name: (name != first, name))
-        others = list(self.known.store.endpoints())
+        metrics = {name: (place + 1) * _METRIC_STEP for place, name in enumerate(sorted(wanted))}
         return [
-            self.joined(document, self.known.find(name), wanted[name] or {}, f"eth{number}", others)
+            self._join(document, self.known.find(name), wanted[name] or {}, f"eth{number}", metrics[name])
             for number, name in enumerate(names)
         ]
 
-    def joined(
+    def joining(
+        self,
+        document: Mapping[str, Any],
+        network: Network,
+        settings: Mapping[str, Any],
+        present: Attachment | None,
+    ) -> Joined:
+        """The endpoint of a further network of a container that runs. Raises AddressInUse, …"""
+        networks = present.networks if present is not None else {}
+        taken = {each["interface_name"] for each in networks.values()}
+        interface = next(name for number in range(100) if (name := f"eth{number}") not in taken)
+        metrics = {
+            each.name: present.metric(each.id)
+            for each in self.known.all()
+            if present is not None and each.id in networks
+        }
+        return self._join(document, network, settings, interface, metric_between(network.name, metrics))
+
+    def _join(
         self,
         document: Mapping[str, Any],
         network: Network,
         settings: Mapping[str, Any],
         interface: str,
-        others: Collection[Attachment],
+        metric: int,
     ) -> Joined:
-        """One endpoint, with addresses that none of ``others`` has. Raises AddressInUse, …"""
+        """One endpoint, with addresses that nobody has. Raises AddressInUse, …"""
+        id = str(document["ID"])
+        others = [each for each in self.known.store.endpoints() if each.container != id]
         taken = [address for each in others for address in each.addresses(network.id)]
         addresses = tuple(_addresses(network, settings.get("IPAMConfig") or {}, taken))
-        mac = (
-            settings.get("DesiredMacAddress") or document["Config"].get("MacAddress") or mac_of(addresses[0])
+        wanted = settings.get("DesiredMacAddress") or document["Config"].get("MacAddress")
+        names = [id[:12], *(settings.get("Aliases") or ())] if network.resolves else []
+        endpoint = Endpoint(
+            network,
+            interface,
+            addresses,
+            wanted or mac_of(addresses[0]),
+            tuple(dict.fromkeys(names)),
+            metric,
         )
-        names = [str(document["ID"])[:12], *(settings.get("Aliases") or ())] if network.resolves else []
-        unique = tuple(dict.fromkeys(names))
-        return Joined(network, Endpoint(network, interface, addresses, mac, unique), random_id(), settings)
+        shown = {**settings, "Aliases": self.shown_aliases(id, network, settings)}
+        return Joined(network, endpoint, random_id(), shown)
+
+    def shown_aliases(self, id: str, network: Network, settings: Mapping[str, Any]) -> list[str]:
+        """Docker 20.10 counts the short id among a container's aliases."""
+        aliases = list(settings.get("Aliases") or ())
+        if network.resolves and self._core.config.compat == "20.10" and id[:12] not in aliases:
+            aliases.append(id[:12])
+        return aliases
+
+    def nameservers(self, stored: StoredContainer) -> list[str]:
+        """Who resolves the names of a container's networks."""
+        names = stored.document["NetworkSettings"].get("Networks") or {}
+        return [
+            subnet.router
+            for network in self.known.all()
+            if network.name in names and network.resolves
+            for subnet in network.subnets
+        ]
 
     def emit(self, network: Network, action: str, **attributes: str) -> None:
         """Write an event of a network to the journal."""
@@ -235,7 +287,7 @@ class ContainerNetworks:
         return {
             "file": file,
             "lock": str(self._core.locks.path(LOCK)),
-            "teardown": self.netavark.command("teardown", file),
+            "teardown": self.netavark.command("teardown", "--file", file),
             "environment": self.netavark.environment,
         }
 
@@ -243,6 +295,15 @@ class ContainerNetworks:
 def network_name(mode: str | None) -> str:
     """The name of the network that a NetworkMode means."""
     return "bridge" if mode in (None, "", "default") else str(mode)
+
+
+def metric_between(name: str, present: Mapping[str, int]) -> int:
+    """A metric for a network among those that are there: the order is that of their names."""
+    before = [metric for other, metric in present.items() if other < name]
+    after = [metric for other, metric in present.items() if other > name]
+    if not after:
+        return max(before, default=0) + _METRIC_STEP
+    return (max(before, default=0) + min(after)) // 2
 
 
 def published_bindings(
@@ -303,10 +364,9 @@ def endpoint_fields(joined: Joined) -> dict[str, Any]:
     }
     for address in endpoint.addresses:
         subnet = next(each for each in network.subnets if each.prefix.holds(address))
-        router = "" if network.internal else subnet.router
         four = subnet.prefix.bits == 32
         names = ("IPAddress", "IPPrefixLen", "Gateway") if four else _SIX
-        fields.update(zip(names, (address, subnet.prefix.length, router), strict=True))
+        fields.update(zip(names, (address, subnet.prefix.length, subnet.router), strict=True))
     return fields
 
 

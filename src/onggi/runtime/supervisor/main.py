@@ -142,6 +142,7 @@ class Supervisor:
         """Mounts, sockets, and the start of the container."""
         self._mount()
         supervision = Supervision(self._loop, self._given, self._told, self._finished)
+        self._state = supervision.state
         self._control = Control(self._loop, supervision)
         if self._attached >= 0:
             wanted = self._given["attach"]
@@ -193,7 +194,7 @@ class Supervisor:
             control.close()
         self._unmount()
         if self._network is not None:
-            self._network.end(self._loop, self._let_go)
+            self._network.end(self._loop, self._state, self._let_go)
         else:
             self._let_go()
 

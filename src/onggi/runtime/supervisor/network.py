@@ -9,17 +9,19 @@ more. After a kill the next command does it (engine/networks/attaching.py).
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from onggi.runtime.supervisor.loop import Loop
+from onggi.runtime.supervisor.state import State
 
 TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["NAMESPACE", "HeldNetwork", "clear_settings", "leaves_traces"]
+__all__ = ["NAMESPACE", "HeldNetwork", "clear_settings", "leaves_traces", "network_events"]
 
 NAMESPACE = "netns"
 """The link's name in the directory of the running container."""
@@ -48,11 +50,11 @@ class HeldNetwork:
         self._path = f"/proc/{os.getpid()}/fd/{descriptors[0]}"
         os.symlink(self._path, os.path.join(directory, NAMESPACE))
 
-    def end(self, loop: Loop, done: Callable[[], None]) -> None:
+    def end(self, loop: Loop, state: State, done: Callable[[], None]) -> None:
         """Undo what was made, then call ``done``."""
         lock = self._locked()
         if lock < 0:
-            loop.after(_RETRY_S, lambda: self.end(loop, done))
+            loop.after(_RETRY_S, lambda: self.end(loop, state, done))
             return
 
         def undone() -> None:
@@ -63,12 +65,15 @@ class HeldNetwork:
             os.close(lock)
             done()
 
-        self._tear_down(loop, undone)
+        told = _read(self._given["file"])
+        for id, attributes in network_events(told):
+            state.emit_of("network", id, "disconnect", attributes)
+        self._tear_down(loop, told, undone)
 
-    def _tear_down(self, loop: Loop, undone: Callable[[], None]) -> None:
+    def _tear_down(self, loop: Loop, told: Mapping[str, Any], undone: Callable[[], None]) -> None:
         """Only where more than the namespace has to go: that is asked of the file, which may have changed."""
         words = self._given["teardown"]
-        if not leaves_traces(self._given["file"]):
+        if not leaves_traces(told):
             undone()
             return
         actions = [
@@ -95,20 +100,32 @@ class HeldNetwork:
         return fd
 
 
-def leaves_traces(file: str) -> bool:
-    """True when an endpoint file says that netavark made rules for ports or entries of the resolver.
+def network_events(told: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
+    """Id and attributes of an event of each of a container's networks, by what netavark was told."""
+    container, drivers = told.get("container_id") or "", told.get("network_info") or {}
+    return [
+        (id, {"container": container, "name": name, "type": drivers[id]["driver"]})
+        for id, name in (told.get("names") or {}).items()
+    ]
+
+
+def leaves_traces(told: Mapping[str, Any]) -> bool:
+    """True when netavark made rules for ports or entries of the resolver, by what it was told.
 
     Bridges stay as Docker's do, and interfaces vanish with the namespace.
     """
-    import json
+    networks = (told.get("network_info") or {}).values()
+    return bool(told.get("port_mappings")) or any(network["dns_enabled"] for network in networks)
 
+
+def _read(file: str) -> dict[str, Any]:
+    """An endpoint file, empty when it is gone: somebody else has undone what it said."""
     try:
         with open(file, encoding="utf-8") as stream:
-            document = json.load(stream)
+            document: dict[str, Any] = json.load(stream)
     except (OSError, ValueError):
-        return False
-    infos = document["network_info"].values()
-    return bool(document["port_mappings"]) or any(info["dns_enabled"] for info in infos)
+        return {}
+    return document
 
 
 def _remove(path: str) -> None:

@@ -89,14 +89,18 @@ class State:
         self._event = attributes
 
     def emit(self, action: str, **more: str) -> None:
-        """Append an event to the journal (store/journal.py); a full disk loses it."""
+        """Append an event of the container to the journal (store/journal.py); a full disk loses it."""
+        self.emit_of("container", self.id, action, {**self._event, **more})
+
+    def emit_of(self, kind: str, id: str, action: str, attributes: dict[str, str]) -> None:
+        """Append an event of anything."""
         now = time.time_ns()
         event = {
             "status": action,
-            "id": self.id,
-            "Type": "container",
+            "id": id,
+            "Type": kind,
             "Action": action,
-            "Actor": {"ID": self.id, "Attributes": {**self._event, **more}},
+            "Actor": {"ID": id, "Attributes": attributes},
             "scope": "local",
             "time": now // 10**9,
             "timeNano": now,
