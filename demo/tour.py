@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from demo.container_tour import ContainerTour
 from demo.content import BASE_DIRECTORIES, PACKAGE_LIST, Content
 from demo.stage import Stage, say
 
@@ -56,6 +57,7 @@ class Tour:
             self.explain,
             self.history,
             self.mount,
+            ContainerTour(self.stage, self.content).walk,
             self.remove,
         ):
             step()
@@ -276,7 +278,7 @@ class Tour:
 
     def remove(self) -> None:
         stage = self.stage
-        stage.tell("12. Removed: first nginx's name, then the layers that no other image needs.")
+        stage.tell("16. Removed: first nginx's name, then the layers that no other image needs.")
         shown = stage.run("onggi rmi nginx:latest")
         chain = self._chains()
         expected = ["Untagged: nginx:latest", f"Untagged: nginx@{self.content.index}"]
