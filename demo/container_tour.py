@@ -69,8 +69,12 @@ class ContainerTour:
         found = sorted(stage.run("find . ! -type d").split())
         stage.equal(found, ["./etc/debian_version", "./root/new", f"./{_PAGE}"], "three files and no more")
         shown = stage.run("ls -l etc")
-        stage.promise(re.search(r"^c.* 0, +0 .* debian_version$", shown, re.MULTILINE) is not None, "whiteout")
-        stage.equal(stage.run(f"onggi image cat nginx /{_PAGE}"), _WELCOME, "and the image has its page as it came")
+        stage.promise(
+            re.search(r"^c.* 0, +0 .* debian_version$", shown, re.MULTILINE) is not None, "that is a whiteout"
+        )
+        stage.equal(
+            stage.run(f"onggi image cat nginx /{_PAGE}"), _WELCOME, "and the image has its page as it came"
+        )
 
     def others(self) -> None:
         stage = self.stage
