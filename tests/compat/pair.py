@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from onggi.record import record
 from tests.peers.daemon import Daemon
 from tests.peers.fixtures import Onggi
 
-__all__ = ["Pair", "Said", "agrees", "comparable", "complaint"]
+__all__ = ["Pair", "Said", "agrees", "comparable", "complaint", "filled", "host_files"]
 
 # What the doors put before a message, and after it; Docker's daemon and runtime name themselves.
 _BEFORE = re.compile(r"^(?:docker: |Error response from daemon: |Error: |onggi: )+", re.MULTILINE)
@@ -52,19 +53,49 @@ def comparable(text: str, *roots: Path) -> str:
     return re.sub(r" {2,}", "  ", text)
 
 
-def complaint(text: str) -> str:
-    """The message of an error: without who says it, by way of whom, and where to read on."""
-    text = _SEE_HELP.sub("", _BEFORE.sub("", text.strip()))
-    text = _AFTER.sub("", _RUNTIME.sub("", text)).strip().removesuffix(": unknown")
-    text = text.replace("onggi", "docker").replace("No such container: ", "no such container ")
-    return re.sub(r"Container \S+ is paused", "Container NAME is paused", text).rstrip(".").casefold()
+def complaint(text: str) -> list[str]:
+    """The messages on stderr: without who says it, by way of whom, and where to read on."""
+    text = _AFTER.sub("", _RUNTIME.sub("", _SEE_HELP.sub("", _BEFORE.sub("", text.strip()))))
+    return [_message(line) for line in text.strip().splitlines() if line]
+
+
+def _message(line: str) -> str:
+    line = line.removesuffix(": unknown").replace("onggi", "docker")
+    line = line.replace("No such container: ", "no such container ")
+    return re.sub(r"Container \S+ is paused", "Container NAME is paused", line).rstrip(".").casefold()
 
 
 def agrees(ours: str, theirs: str) -> bool:
-    """Our message is Docker's, or the end of it (Docker also says what it was doing), and a hint may follow."""
-    mine, other = complaint(ours), complaint(theirs)
+    """Each of our messages is Docker's, or the end of it (Docker also says what it was doing); a hint may follow."""
+    mine, others = complaint(ours), complaint(theirs)
+    return len(mine) == len(others) and all(map(_agrees, mine, others))
+
+
+def _agrees(mine: str, other: str) -> bool:
     plain = mine if mine == other else _HINT.sub("", mine)
     return plain == other or (bool(plain) and other.endswith(plain))
+
+
+_FILES = {
+    "environment": "# comment\n  FILED=from a file\n\nCALLER\nUNKNOWN\n",
+    "bad": "A B=c\n",
+    "no-mkdir.json": '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": '
+    '[{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}',
+}
+
+
+def host_files(directory: Path) -> Path:
+    """``directory`` with what command lines name by ``{files}``."""
+    for name, text in _FILES.items():
+        (directory / name).write_text(text)
+    return directory
+
+
+def filled(line: str, places: Mapping[str, str]) -> list[str]:
+    """The words of a line, ``{name}`` being a place."""
+    for name, value in places.items():
+        line = line.replace(f"{{{name}}}", value)
+    return shlex.split(line)
 
 
 class Pair:
@@ -74,6 +105,12 @@ class Pair:
         self.ours = ours
         self.theirs = theirs
         self._threads = ThreadPoolExecutor(2)
+
+    def words(self, line: str, places: Mapping[str, str]) -> list[str]:
+        """Of a command line; who makes a container and says nothing of networks gets none."""
+        verb, *words = filled(line, places)
+        alone = verb in ("run", "create") and words and "--network" not in words
+        return [verb, *(("--network", "none") if alone else ()), *words]
 
     def both(self, *words: str, stdin: str = "", **environment: str) -> tuple[Said, Said]:
         """Onggi's and Docker's, side by side in time."""

@@ -50,10 +50,15 @@ class Onggi:
         return [sys.executable, "-m", "onggi", "--data-root", str(self.data_root), *words]
 
     @property
+    def run_directory(self) -> Path:
+        """Where running containers are."""
+        return self._config.parent / "run"
+
+    @property
     def environment(self) -> dict[str, str]:
         return onggi_environment(
             ONGGI_CONFIG=str(self._config),
-            ONGGI_EXEC_ROOT=str(self._config.parent / "run"),
+            ONGGI_EXEC_ROOT=str(self.run_directory),
             DOCKER_CONFIG=str(self._config.parent / "docker"),
         )
 

@@ -156,8 +156,14 @@ def _create_pulling(session: Session, request: CreateRequest) -> Created:
     try:
         return containers.create_as(request)
     except OtherPlatform as error:
-        session.err.write(f"WARNING: {error}\n")
+        session.err.write(f"WARNING: {error.about(_canonical(str(request.config['Image'])))}\n")
         raise
+
+
+def _canonical(name: str) -> str:
+    from onggi.oci.reference import Reference
+
+    return Reference.parse(name).name
 
 
 def _tagged(name: str) -> str:

@@ -61,10 +61,14 @@ class OtherPlatform(NotFound):
     """The image of that name is for another platform than the one that is asked for."""
 
     def __init__(self, name: str, wanted: Platform, actual: Platform) -> None:
-        super().__init__(
+        self._platforms = f"wanted {wanted}, actual: {actual}"
+        super().__init__(self.about(name), hint="leave --platform out to run it anyway")
+
+    def about(self, name: str) -> str:
+        """The same of another spelling of the image's name."""
+        return (
             f"image with reference {name} was found but does not match the specified platform: "
-            f"wanted {wanted}, actual: {actual}",
-            hint="leave --platform out to run it anyway",
+            f"{self._platforms}"
         )
 
 
@@ -84,7 +88,7 @@ def create_container(core: Core, request: CreateRequest) -> Created:
     host = HostFacts.read()
     image_id = find_image(core, str(request.config.get("Image") or ""))
     image = core.images.get(image_id)
-    warnings = _check_platform(image, request)
+    warnings = _check_platform(image, request, core.config.compat)
     config = merged_config(request.config, image.config)
     check_health(config)
     host_config = adapted_host_config(request.host_config, host, core.config.compat)
@@ -104,18 +108,20 @@ def create_container(core: Core, request: CreateRequest) -> Created:
     return Created(id, tuple(warnings))
 
 
-def _check_platform(image: ImageConfig, request: CreateRequest) -> list[str]:
+def _check_platform(image: ImageConfig, request: CreateRequest, compat: str) -> list[str]:
     """A warning where nobody asked for the other platform that it is. Raises OtherPlatform."""
     actual, wanted = Platform(image.os, image.architecture, image.variant), request.platform
     if wanted is not None:
         if not fits(actual, wanted):
             raise OtherPlatform(str(request.config["Image"]), wanted, actual)
         return []
+    host = Platform.host()
     # What all machines of this kind run needs no look at the processor.
-    if fits(actual, Platform.host()) or fits(actual, host := Platform.most_capable()):
+    if fits(actual, host) or fits(actual, capable := Platform.most_capable()):
         return []
+    shown = host if compat == "20.10" else capable
     return [
-        f"The requested image's platform ({actual}) does not match the detected host platform ({host}) "
+        f"The requested image's platform ({actual}) does not match the detected host platform ({shown}) "
         "and no specific platform was requested"
     ]
 

@@ -1,0 +1,121 @@
+"""What containers live through, told alike by dockerd and Onggi: every command, state and error."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from onggi.record import record
+from tests.compat.life_rows import CONVERSATIONS, RARE_CONVERSATIONS
+from tests.compat.pair import Pair, Said, agrees, host_files
+
+pytestmark = [pytest.mark.dockerd, pytest.mark.xdist_group("pair")]
+
+_SETTLES_S = 20.0
+_LINE = re.compile(r"(?P<mark>[~?]?) ?(?:< (?P<stdin>\w+) \| )?(?P<words>.*)")
+
+
+@record
+class Step:
+    """``one_stream``: out and err count as one; ``settles``: repeated until both say the same."""
+
+    line: str
+    stdin: str
+    one_stream: bool
+    settles: bool
+
+
+def _steps(text: str) -> Iterator[Step]:
+    for line in text.strip().splitlines():
+        match = _LINE.fullmatch(line)
+        assert match is not None
+        stdin = f"{match['stdin']}\n" if match["stdin"] else ""
+        yield Step(match["words"], stdin, match["mark"] == "~", match["mark"] == "?")
+
+
+def _differs(step: Step, ours: Said, theirs: Said) -> bool:
+    if step.one_stream:
+        return ours.status != theirs.status or not agrees(ours.out + ours.err, theirs.out + theirs.err)
+    return (ours.status, ours.out) != (theirs.status, theirs.out) or not agrees(ours.err, theirs.err)
+
+
+def _asked(pair: Pair, step: Step, places: Mapping[str, str]) -> tuple[Said, Said]:
+    words = pair.words(step.line, places)
+    end = time.monotonic() + _SETTLES_S
+    while True:
+        ours, theirs = pair.both(*words, stdin=step.stdin, CALLER="called")
+        if not step.settles or not _differs(step, ours, theirs) or time.monotonic() > end:
+            return ours, theirs
+        time.sleep(0.2)
+
+
+def _hold(pair: Pair, text: str, places: Mapping[str, str]) -> None:
+    pair.clear()
+    different = []
+    for step in _steps(text):
+        ours, theirs = _asked(pair, step, places)
+        if _differs(step, ours, theirs):
+            different.append(f"{step.line}\n  {ours}\n  {theirs}")
+    assert not different, "\n".join(["", *different])
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory) -> dict[str, str]:
+    return {"files": str(host_files(tmp_path_factory.mktemp("files")))}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_conversations(pair: Pair, places: dict[str, str], name: str) -> None:
+    _hold(pair, CONVERSATIONS[name], places)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", RARE_CONVERSATIONS)
+def test_rare_conversations(pair: Pair, places: dict[str, str], name: str) -> None:
+    _hold(pair, RARE_CONVERSATIONS[name], places)
+
+
+def test_files_with_ids(pair: Pair, tmp_path: Path) -> None:
+    """One directory a side: both write, and both refuse what is there already."""
+    for side in (pair.ours, pair.theirs):
+        file = tmp_path / type(side).__name__
+        made = side.run("create", "--network", "none", "--cidfile", str(file), "box")
+        assert file.read_text() == made.stdout.strip()
+        again = side.run("run", "--network", "none", "--cidfile", str(file), "box", check=False)
+        assert again.returncode == 125
+        assert (
+            "container ID file found, make sure the other container isn't running or delete" in again.stderr
+        )
+        file.unlink()
+        assert (
+            side.run("run", "--cidfile", str(file), "--pull", "never", "absent", check=False).returncode
+            == 125
+        )
+        assert not file.exists()
+
+
+def test_an_image_for_another_machine(pair: Pair) -> None:
+    """It is made, with a warning; what runs in it is the kernel's affair."""
+    ours, theirs = pair.both("create", "--network", "none", "far")
+    assert (ours.status, ours.out) == (theirs.status, theirs.out)
+    warning = (
+        r"WARNING: The requested image's platform \(linux/s390x\) does not match the detected host platform"
+    )
+    for said in (ours, theirs):
+        assert re.match(warning, said.err), said
+
+
+def test_what_no_command_line_for_20_10_sends(pair: Pair) -> None:
+    """API 1.41 knows no annotations, and no signal for stop: there is no oracle, only the effect."""
+    ours = pair.ours
+    box = ("--network", "none", "box", "sh", "-c", "trap 'exit 6' HUP; while :; do sleep 0.1; done")
+    ours.run("run", "-d", "--name", "noted", "--annotation", "org.example=kept", *box)
+    bundle = next(ours.run_directory.glob("containers/*/config.json"))
+    assert '"annotations": {"org.example": "kept"}' in bundle.read_text()
+    ours.run("stop", "-s", "HUP", "noted")
+    assert ours.output("wait", "noted") == "6\n"
+    ours.run("rm", "noted")
