@@ -107,9 +107,7 @@ class Erofs:
 
     # --- making ---------------------------------------------------------------------------
 
-    def stage(
-        self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool, committed: bool
-    ) -> StagedDirectory:
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, committed: bool) -> StagedDirectory:
         """An empty directory, which must not exist."""
         make_directory(directory, 0o710)
         return StagedDirectory(cache_id, link, directory)

@@ -135,14 +135,10 @@ class Overlay2:
 
     # --- making ---------------------------------------------------------------------------
 
-    def stage(
-        self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool, committed: bool
-    ) -> StagedDirectory:
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, committed: bool) -> StagedDirectory:
         """Lay out an empty layer in ``directory`` (which must not exist)."""
         make_directory(directory, 0o710)
         make_directory(directory / "diff", 0o755)
-        if not base:
-            make_directory(directory / "work", 0o700)
         if committed:
             _write(directory / "committed", "", 0o600)
         _write(directory / "link", link, 0o644)
@@ -161,6 +157,7 @@ class Overlay2:
         if parent is not None:
             lower = self._lower_for_child(parent).encode("ascii")
             write_file(staged.directory / "lower", lower, 0o644, durable_name=False)
+            make_directory(staged.directory / "work", 0o700)
             self._mark_committed(parent)
         target = self.path(staged.cache_id)
         if target.exists():

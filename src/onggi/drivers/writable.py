@@ -49,9 +49,9 @@ class Overlay2Writable:
     def __init__(self, driver: Overlay2) -> None:
         self._driver = driver
 
-    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> StagedDirectory:
-        """Lay out an empty writable layer; ``base``: nothing is below it."""
-        return self._driver.stage(directory, cache_id, link, base=base, committed=False)
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID) -> StagedDirectory:
+        """Lay out an empty writable layer."""
+        return self._driver.stage(directory, cache_id, link, committed=False)
 
     def mount(self, cache_id: CacheID) -> int:
         """The layer on its stack, detached; the caller closes it. Raises MountError, DataLoss."""
@@ -72,9 +72,9 @@ class ErofsWritable:
     def __init__(self, driver: Erofs) -> None:
         self._driver = driver
 
-    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> StagedDirectory:
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID) -> StagedDirectory:
         """Lay out an empty writable layer, as of a layer that had to be unpacked."""
-        staged = self._driver.stage(directory, cache_id, link, base=base, committed=False)
+        staged = self._driver.stage(directory, cache_id, link, committed=False)
         make_directory(staged.diff, 0o755)
         make_directory(directory / "work", 0o700)
         return staged

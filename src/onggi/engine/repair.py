@@ -33,10 +33,10 @@ from onggi.oci.digest import CacheID, ChainID, ImageID
 from onggi.oci.image_config import ImageConfig
 from onggi.progress import LayerStatus, ProgressSink
 from onggi.record import record
-from onggi.transfer.layers import Need, Wanted
 from onggi.transfer.pull import Puller, PullOptions
 from onggi.transfer.repair import Origins, fetch_layers
 from onggi.transfer.reporter import Reporter
+from onggi.transfer.wanted import Need, Wanted
 
 __all__ = ["LayerInUse", "Repair", "RepairFailed", "RepairReport", "RepairedLayer"]
 

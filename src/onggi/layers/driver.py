@@ -52,12 +52,10 @@ class StorageDriver(Protocol):
     def lacks(self) -> list[tuple[str, str]]:
         """What the driver cannot do here, each with the way out; keeping layers is told by ``check_host``."""
 
-    def stage(
-        self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool, committed: bool
-    ) -> StagedDirectory:
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, committed: bool) -> StagedDirectory:
         """Lay out an empty layer in ``directory``, which must not exist.
 
-        ``base``: it has no parent; ``committed``: layers stand on it already (it is remade).
+        ``committed``: layers stand on it already (it is remade).
         """
 
     def job(self, staged: StagedDirectory, write_set: Path) -> Job:

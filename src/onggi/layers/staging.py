@@ -15,24 +15,31 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onggi import errors
+from onggi.cancel import CancelToken
 from onggi.drivers.packets import NUMBER
 from onggi.drivers.staged import StagedDirectory
 from onggi.drivers.workers import Workers
-from onggi.errors import DataLoss, OnggiError, Unavailable
+from onggi.errors import DataLoss, DeadlineExceeded, OnggiError, Unavailable
 from onggi.oci.digest import CacheID, ChainID, DiffID
 from onggi.record import record
 from onggi.store.atomic import DiskFull, ReadOnlyRoot, remove_tree, translate_os_error
 from onggi.store.layerdb import LayerRecord
-from onggi.store.locks import Lease
+from onggi.store.locks import Lease, LockDirectory
 
 if TYPE_CHECKING:
     from onggi.layers.driver import StorageDriver
 
 __all__ = ["StagedLayer", "Unpacked", "Unpacking", "UnpackFailed", "WorkerDied"]
+
+
+# Seconds that a worker nobody wants any more may take to end: it is told between two pieces of its
+# layer, but a flush that it is in cannot be broken off.
+_WORKER_END_S = 10.0
 
 
 class UnpackFailed(DataLoss):
@@ -136,6 +143,7 @@ class StagedLayer:
         base: Path,
         staged: StagedDirectory,
         lease: Lease,
+        locks: LockDirectory,
         *,
         trailing_empty_segment: bool,
     ) -> None:
@@ -143,6 +151,7 @@ class StagedLayer:
         self.staged = staged
         self._driver = driver
         self._lease = lease
+        self._locks = locks
         self._trailing_empty_segment = trailing_empty_segment
 
     @property
@@ -190,7 +199,15 @@ class StagedLayer:
         return LayerRecord(chain, unpacked.diff_id, parent, self.cache_id, unpacked.size_bytes)
 
     def discard(self) -> None:
-        """Throw the staged layer away."""
+        """Throw the staged layer away, once its worker has ended, who might add to it still.
+
+        One who does not end leaves what the next command clears.
+        """
+        self._lease.release()
+        with suppress(DeadlineExceeded):
+            self._lease = self._locks.acquire(
+                self._lease.path.name, exclusive=True, cancel=CancelToken(_WORKER_END_S)
+            )
         remove_tree(self.base)
         self._lease.release(remove=True)
 

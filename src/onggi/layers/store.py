@@ -113,8 +113,7 @@ class LayerStore:
         """
         from onggi.layers.staging import StagedLayer
 
-        if depth > self.driver.max_depth:
-            raise TooDeep(self.driver.max_depth)
+        self._check_depth(depth)
         children = [record.cache_id for record in self.db.records() if record.parent == chain]
         cache_id, link = self._names_for(chain, children)
         lease = self.locks.acquire(f"staging-{cache_id}", exclusive=True)
@@ -123,14 +122,26 @@ class LayerStore:
             remove_tree(base)
             make_directory(base, 0o700)
             make_directory(base / "layerdb", 0o700)
-            staged = self.driver.stage(
-                base / "layer", cache_id, link, base=depth == 1, committed=bool(children)
-            )
+            staged = self.driver.stage(base / "layer", cache_id, link, committed=bool(children))
         except BaseException:
             remove_tree(base)
             lease.release(remove=True)
             raise
-        return StagedLayer(self.driver, base, staged, lease, trailing_empty_segment=self._compat == "20.10")
+        return StagedLayer(
+            self.driver, base, staged, lease, self.locks, trailing_empty_segment=self._compat == "20.10"
+        )
+
+    def is_new(self, chain: ChainID, depth: int) -> bool:
+        """True when a layer staged under any other chain can be committed as this one. Raises TooDeep.
+
+        Not when this one is to be remade: it has its names already.
+        """
+        self._check_depth(depth)
+        return chain not in self.db and all(record.parent != chain for record in self.db.records())
+
+    def _check_depth(self, depth: int) -> None:
+        if depth > self.driver.max_depth:
+            raise TooDeep(self.driver.max_depth)
 
     def _names_for(self, chain: ChainID, children: list[CacheID]) -> tuple[CacheID, LinkID]:
         old = (read_optional(self.db.path(chain) / "cache-id") or b"").decode("ascii", "replace").strip()

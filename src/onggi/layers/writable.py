@@ -40,7 +40,7 @@ __all__ = ["NoWritableLayer", "WritableDriver", "WritableLayer", "WritableLayers
 class WritableDriver(Protocol):
     """What is asked of a storage driver for containers (drivers/writable.py)."""
 
-    def stage(self, directory: Path, cache_id: CacheID, link: LinkID, *, base: bool) -> StagedDirectory:
+    def stage(self, directory: Path, cache_id: CacheID, link: LinkID) -> StagedDirectory:
         """Lay out an empty writable layer in ``directory``, which must not exist."""
 
     def mount(self, cache_id: CacheID) -> int:
@@ -131,7 +131,7 @@ class WritableLayers:
             make_directory(base, 0o700)
             make_directory(base / "layerdb", 0o700)
             try:
-                staged = self._driver.stage(base / "layer", cache_id, LinkID.random(), base=below is None)
+                staged = self._driver.stage(base / "layer", cache_id, LinkID.random())
                 self._layers.driver.install(staged, below)
                 yield base
             except BaseException:

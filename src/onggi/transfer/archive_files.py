@@ -43,6 +43,7 @@ __all__ = [
     "Extent",
     "MissingMember",
     "NoSuchArchive",
+    "Onlooker",
     "nameless_file",
     "open_archive",
     "open_stream",
@@ -141,18 +142,30 @@ def read_member(files: ArchiveFiles, name: str, limit: int) -> bytes:
     return b"".join(extent.pieces())
 
 
-def open_archive(source: Path | BinaryIO, spool: Path, cancel: CancelToken) -> ArchiveFiles:
+class Onlooker(Protocol):
+    """Sees a tar that is being put aside, before it is whole."""
+
+    def look(self, spool: int, pieces: Iterator[bytes]) -> None:
+        """Take as many pieces as it likes; each stands in the file ``spool`` by then. Raises what they raise."""
+
+    def make_room(self) -> bool:
+        """The disk is full: give back what it has taken of it. False when that is nothing."""
+
+
+def open_archive(
+    source: Path | BinaryIO, spool: Path, cancel: CancelToken, onlooker: Onlooker
+) -> ArchiveFiles:
     """Open a file, a directory, or a stream; what must be put aside goes to the directory ``spool``.
 
     Raises NoSuchArchive, BrokenArchive, UnsupportedCompression, Cancelled.
     """
     if not isinstance(source, Path):
-        return _open_stream(source, spool, cancel)
+        return _open_stream(source, spool, cancel, onlooker)
     fd = open_stream(source)
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         return _Directory(fd)
     with io.FileIO(fd, "rb") as file:
-        return _open_stream(file, spool, cancel)
+        return _open_stream(file, spool, cancel, onlooker)
 
 
 def open_stream(path: Path) -> int:
@@ -163,11 +176,13 @@ def open_stream(path: Path) -> int:
         raise NoSuchArchive(path) from None
 
 
-def _open_stream(stream: BinaryIO | io.FileIO, spool: Path, cancel: CancelToken) -> ArchiveFiles:
+def _open_stream(
+    stream: BinaryIO | io.FileIO, spool: Path, cancel: CancelToken, onlooker: Onlooker
+) -> ArchiveFiles:
     try:
         fd = _plain_file(stream)
         if fd is None:
-            fd = _put_aside(_uncompressed(stream, cancel), spool)
+            fd = _put_aside(_uncompressed(stream, cancel), spool, onlooker)
         return _Tar(fd, cancel)
     except (InvalidTar, CorruptStream) as error:
         raise BrokenArchive(f"Error processing tar file: {error}") from error
@@ -222,15 +237,32 @@ def write_whole(fd: int, piece: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _put_aside(pieces: Iterable[bytes], directory: Path) -> int:
+def _put_aside(pieces: Iterable[bytes], directory: Path, onlooker: Onlooker) -> int:
     fd = nameless_file(directory)
     try:
-        for piece in pieces:
-            write_whole(fd, piece)
+        written = _written(fd, pieces, onlooker)
+        onlooker.look(fd, written)
+        for _ in written:
+            pass
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _written(fd: int, pieces: Iterable[bytes], onlooker: Onlooker) -> Iterator[bytes]:
+    """Each piece once it is in the file."""
+    position = 0
+    for piece in pieces:
+        try:
+            write_whole(fd, piece)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not onlooker.make_room():
+                raise
+            os.lseek(fd, position, os.SEEK_SET)
+            write_whole(fd, piece)
+        position += len(piece)
+        yield piece
 
 
 class _Window:

@@ -32,11 +32,12 @@ from onggi.store.locks import LockDirectory, lease_order
 from onggi.store.manifests import ManifestDB
 from onggi.store.tags import TagStore
 from onggi.transfer.archive_files import ArchiveFiles, Extent, MissingMember, open_archive
-from onggi.transfer.layers import Download, LayerPull, Need, Wanted, wanted_layers
+from onggi.transfer.layers import Download, LayerPull
 from onggi.transfer.load_plan import read_plan
 from onggi.transfer.loadable import LayerFile, LoadableImage, PlatformChoice, check_blob
 from onggi.transfer.reporter import Reporter
 from onggi.transfer.undo import take_back
+from onggi.transfer.wanted import Need, Wanted, wanted_layers
 
 __all__ = ["InvalidDiffID", "Loaded", "Loader", "LoadedImage"]
 

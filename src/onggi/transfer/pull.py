@@ -33,9 +33,10 @@ from onggi.store.locks import Lease, LockDirectory, want_lock
 from onggi.store.manifests import ManifestDB
 from onggi.store.tags import DigestTaken, TagStore
 from onggi.transfer.held_layers import HeldLayers
-from onggi.transfer.layers import ConfigMismatch, Download, LayerPull, Need, Wanted, wanted_layers
+from onggi.transfer.layers import ConfigMismatch, Download, LayerPull
 from onggi.transfer.platform_search import PlatformSearch
 from onggi.transfer.reporter import Reporter
+from onggi.transfer.wanted import Need, Wanted, wanted_layers
 
 __all__ = ["ForeignOperatingSystem", "PullOptions", "Pulled", "Puller", "ReservedName", "Selected"]
 

@@ -21,9 +21,9 @@ from onggi.oci.reference import Reference
 from onggi.record import record
 from onggi.registry.client import Repository
 from onggi.store.distribution import BlobSource
-from onggi.transfer.layers import Wanted
 from onggi.transfer.pull import Puller, PullOptions
 from onggi.transfer.reporter import Reporter
+from onggi.transfer.wanted import Wanted
 
 __all__ = ["NowhereToFetch", "Origin", "Origins", "fetch_layers"]
 

@@ -32,8 +32,9 @@ from onggi.store.imagedb import ImageDB, UnknownImage
 from onggi.store.locks import Lease, LockDirectory
 from onggi.store.tags import DigestTaken, TagStore
 from onggi.transfer.held_layers import HeldLayers
-from onggi.transfer.layers import Download, LayerPull, Need, Wanted, wanted_layers
+from onggi.transfer.layers import Download, LayerPull
 from onggi.transfer.reporter import Reporter
+from onggi.transfer.wanted import Need, Wanted, wanted_layers
 
 __all__ = ["LocalSource", "NotAskedFor", "Offer", "OfferedLayer", "Sink", "Source", "Synced", "WrongLayer"]
 
