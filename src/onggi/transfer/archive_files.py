@@ -38,6 +38,7 @@ from onggi.record import record
 from onggi.transfer.ahead import Ahead
 
 __all__ = [
+    "MAX_MEMBERS",
     "ArchiveFiles",
     "BrokenArchive",
     "Extent",
@@ -53,7 +54,7 @@ __all__ = [
 ]
 
 # An image has at most 125 layers of four members each; a root file system has more members than this.
-_MAX_MEMBERS = 1 << 17
+MAX_MEMBERS = 1 << 17
 # Bytes; the kernel's PATH_MAX.
 _MAX_NAME = 4096
 _MAX_LINKS = 40
@@ -146,7 +147,10 @@ class Onlooker(Protocol):
     """Sees a tar that is being put aside, before it is whole."""
 
     def look(self, spool: int, pieces: Iterator[bytes]) -> None:
-        """Take as many pieces as it likes; each stands in the file ``spool`` by then. Raises what they raise."""
+        """Take as many pieces as it likes; each stands in the file ``spool`` when it is given.
+
+        Raises what they raise.
+        """
 
     def make_room(self) -> bool:
         """The disk is full: give back what it has taken of it. False when that is nothing."""
@@ -305,8 +309,8 @@ class _Tar:
         reader = TarReader(window)
         for number, member in enumerate(reader):
             cancel.check()
-            if number == _MAX_MEMBERS:
-                raise BrokenArchive(f"more than {_MAX_MEMBERS} members: this is no image archive")
+            if number == MAX_MEMBERS:
+                raise BrokenArchive(f"more than {MAX_MEMBERS} members: this is no image archive")
             start = reader.offset
             if start + member.size > size:
                 raise TruncatedTar(offset=start)

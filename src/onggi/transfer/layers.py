@@ -30,6 +30,10 @@ from onggi.record import field, mutable_record
 from onggi.transfer.reporter import Reporter
 from onggi.transfer.wanted import Need, Wanted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from onggi.transfer.early_layers import EarlyLayer
+
 __all__ = ["ConfigMismatch", "Download", "LayerPull"]
 
 
@@ -47,11 +51,13 @@ class ConfigMismatch(DataLoss):
 class Download:
     """One blob on its way, and the unpackers that follow its file.
 
-    ``start``: bytes of the file before the blob, for one that lies inside an archive.
+    ``start``: bytes of the file before the blob, for one that lies inside an archive. ``early``:
+    where it has been unpacked, or is, since before anybody knew what it is.
     """
 
     descriptor: Descriptor
     start: int = 0
+    early: EarlyLayer | None = None
     path: Path | None = None
     frontier_bytes: int = 0
     complete: bool = False
@@ -103,6 +109,14 @@ class Download:
             assert self.path is not None
             return self.path
 
+    def wait_until_whole(self) -> None:
+        """Until the blob is whole and verified; raises the download's error."""
+        with self.changed:
+            while not self.complete and self.error is None:
+                self.changed.wait()
+            if self.error is not None:
+                raise self.error
+
 
 class _Unpacker:
     """Drives the worker of one layer in a thread of its own."""
@@ -117,6 +131,7 @@ class _Unpacker:
         self._pull = pull
         self._lock = threading.Lock()
         self._unpacking: Unpacking | None = None
+        self._early: EarlyLayer | None = None
         self._restarted = False
         download.followers.append(self)
 
@@ -138,8 +153,9 @@ class _Unpacker:
 
     def abandon(self) -> None:
         with self._lock:
-            if self._unpacking is not None:
-                self._unpacking.abandon()
+            for work in (self._unpacking, self._early):
+                if work is not None:
+                    work.abandon()
 
     def run(self) -> None:
         try:
@@ -150,6 +166,10 @@ class _Unpacker:
             self.done.set()
 
     def _unpack(self) -> Unpacked:
+        self.download.wait_for_bytes()
+        unpacked = self._take_over()
+        if unpacked is not None:
+            return unpacked
         while True:
             self._restarted = False
             self.download.wait_for_bytes()
@@ -167,6 +187,26 @@ class _Unpacker:
                     raise self._named(error) from error
             if self.staged is not None:
                 self.staged.empty()
+
+    def _take_over(self) -> Unpacked | None:
+        """What was unpacked early; None where that was not, or not well, or must not become this layer."""
+        early, wanted = self.download.early, self.wanted
+        if early is None or self.download.followers[0] is not self:
+            return None
+        if not self._pull.layers.is_new(wanted.chain_id, wanted.depth):
+            return None
+        early.on_progress = self._report
+        with self._lock:
+            self._early = early
+            if self.download.error is not None or self._pull.stop.cancelled:
+                early.abandon()
+        found = early.result()
+        if found is None:
+            return None
+        self.staged, unpacked = found
+        self.download.wait_until_whole()
+        self._report(self.download.frontier_bytes)
+        return unpacked
 
     def _named(self, error: UnpackFailed) -> UnpackFailed:
         """Docker's words in front, and which layer it is."""

@@ -32,6 +32,7 @@ from onggi.store.locks import LockDirectory, lease_order
 from onggi.store.manifests import ManifestDB
 from onggi.store.tags import TagStore
 from onggi.transfer.archive_files import ArchiveFiles, Extent, MissingMember, open_archive
+from onggi.transfer.early_layers import EarlyLayers
 from onggi.transfer.layers import Download, LayerPull
 from onggi.transfer.load_plan import read_plan
 from onggi.transfer.loadable import LayerFile, LoadableImage, PlatformChoice, check_blob
@@ -99,16 +100,22 @@ class Loader:
     ) -> Loaded:
         """Load what ``choice`` asks for; ``sink`` gets Docker's messages and each layer's bytes."""
         reporter = Reporter(sink)
-        files = open_archive(source, self.spool, cancel)
-        try:
-            images = read_plan(files, choice, self.compat, cancel)
-            self._bring(files, images, reporter, cancel)
-        finally:
-            files.close()
+        with EarlyLayers(self.layers, self.images, self.workers) as early:
+            files = open_archive(source, self.spool, cancel, early)
+            try:
+                images = read_plan(files, choice, self.compat, cancel)
+                self._bring(files, images, early, reporter, cancel)
+            finally:
+                files.close()
         return Loaded(tuple(LoadedImage(image.config.id, image.references) for image in images))
 
     def _bring(
-        self, files: ArchiveFiles, images: Sequence[LoadableImage], reporter: Reporter, cancel: CancelToken
+        self,
+        files: ArchiveFiles,
+        images: Sequence[LoadableImage],
+        early: EarlyLayers,
+        reporter: Reporter,
+        cancel: CancelToken,
     ) -> None:
         """Make the images exist; failing, leave the store as it was."""
         parents = _parents(images)
@@ -120,7 +127,8 @@ class Loader:
                     self.locks.acquire(f"image-{image_id.hex}", exclusive=False, cancel=cancel)
                 )
             try:
-                self._unpack(wanted, archived, reporter, cancel)
+                early.keep([each.place.start for each in archived.values()])
+                self._unpack(wanted, archived, early, reporter, cancel)
                 for image in images:
                     self._keep_documents(image)
                     self.images.add(image.config)
@@ -170,6 +178,7 @@ class Loader:
         self,
         wanted: Sequence[Wanted],
         archived: dict[Digest, _Archived],
+        early: EarlyLayers,
         reporter: Reporter,
         cancel: CancelToken,
     ) -> None:
@@ -195,6 +204,7 @@ class Loader:
         lanes = threading.BoundedSemaphore(at_once)
 
         def offer(download: Download, stop: CancelToken) -> None:
+            download.early = early.find(archived[download.descriptor.digest].place.start)
             archived[download.descriptor.digest].offer(download, lanes, stop)
 
         pull.run(wanted, offer, committed)
