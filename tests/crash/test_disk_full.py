@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from onggi.cancel import CancelToken
 from onggi.errors import ResourceExhausted
+from onggi.transfer.archive_files import open_archive
 from tests.crash.campaign import Campaign
 from tests.crash.checks import compare, empty_files, failures, leftovers, snapshot
 from tests.crash.child import open_engine
 from tests.crash.power import Disk, disk
 from tests.crash.samples import APP, DEEP, WIDE
+from tests.peers.images import member, tar
+from tests.transfer.archives import docker_archive
 
 pytestmark = pytest.mark.xdist_group("crash-disk-full")
 
@@ -73,6 +80,47 @@ def test_a_download_goes_on_after_a_full_disk(crash: Campaign, storage: Disk, ro
     crash.registry.forget()
     crash.pull(root, WIDE)
     assert crash.registry.ranges[f"sha256:{partial.stem}"] == [size]
+
+
+def test_a_layer_that_nobody_wants_takes_no_room(storage: Disk, root: Path) -> None:
+    """Unpacked early it fills the disk, where the archive and its image have room."""
+    noise = random.Random(3)
+    wanted = [tar([member(f"f{n}", noise.randbytes(400_000))]) for n in range(2)]
+    bomb = gzip.compress(tar([member("r", noise.randbytes(300_000)), member("zeros", bytes(40_000_000))]), 1)
+    middle = member("x/layer.tar", bomb)
+    data = docker_archive(wanted, more=[middle, member("y", noise.randbytes(2_000_000))])
+    with storage.with_free(8 << 20), open_engine(root, "http://127.0.0.1:1") as engine:
+        engine.images.load(io.BytesIO(gzip.compress(data, 1)))
+        assert not list(engine.images.verify(all=True))
+    assert not leftovers(root)
+
+
+def test_what_was_unpacked_early_makes_room(storage: Disk, root: Path) -> None:
+    """Where the archive itself finds no room, that is given back, and it goes on at the very byte."""
+    data = docker_archive([tar([member("f", random.Random(4).randbytes(3_000_000))])])
+
+    class Greedy:
+        asked = 0
+
+        def look(self, spool: int, pieces: Iterator[bytes]) -> None:
+            pass
+
+        def make_room(self) -> bool:
+            self.asked += 1
+            (storage.path / "taken").unlink(missing_ok=True)
+            return self.asked == 1
+
+    root.mkdir()
+    greedy = Greedy()
+    with storage.with_free(4 << 20):
+        (storage.path / "taken").write_bytes(bytes(3 << 20))
+        files = open_archive(io.BytesIO(gzip.compress(data, 1)), root, CancelToken(), greedy)
+        try:
+            extent = files.find("l0/layer.tar")
+            assert extent is not None and greedy.asked == 1
+            assert b"".join(extent.pieces()) == data[extent.start : extent.start + extent.size]
+        finally:
+            files.close()
 
 
 @pytest.mark.soak
