@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -180,6 +181,25 @@ def test_bad_streams_leave_nothing(rig, data):
 
 def tree(root: Path) -> set[str]:
     return {str(path) for path in root.rglob("*") if "locks" not in path.parts}
+
+
+def test_a_commit_that_fails_leaves_nothing(rig, monkeypatch):
+    """The first of two layers is in its place by then: without room, say."""
+    rig.add({"other": b"1"})
+    before = tree(rig.layout.root)
+    base = rig.unpack(tar_of({"a": b"1"}))
+    top = rig.unpack(tar_of({"b": b"2"}), base.chain_id)
+
+    def full(staged, write_sets):
+        assert {layer.staged.cache_id for layer in (base, top)} < set(rig.driver.cache_ids())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rig.driver, "sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        rig.store.commit([base, top])
+    for layer in (base, top):
+        layer.staged.discard()
+    assert tree(rig.layout.root) == before
 
 
 def test_release_spares_what_is_used(rig):

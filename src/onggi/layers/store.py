@@ -157,8 +157,26 @@ class LayerStore:
         return None
 
     def commit(self, layers: Sequence[ReadyLayer]) -> list[LayerRecord]:
-        """Make unpacked layers exist, base first: one flush for all of them, then the renames."""
+        """Make unpacked layers exist, base first: one flush for all of them, then the renames.
+
+        Failing, what was installed and not committed is gone from the driver; the caller discards the rest.
+        """
         self.db.prepare()
+        try:
+            records = self._install(layers)
+            for layer in layers:
+                self.db.commit(layer.staged.write_set, layer.chain_id)
+        except BaseException:
+            for layer in layers:
+                self._undo_staging(layer.staged.base, layer.staged.cache_id)
+            raise
+        self.db.sync()
+        for layer in layers:
+            layer.staged.finish()
+        return records
+
+    def _install(self, layers: Sequence[ReadyLayer]) -> list[LayerRecord]:
+        """Everything but the rename that makes them exist; durable."""
         staged = [layer.staged.staged for layer in layers]
         # Names must not become durable before the data under them.
         self.driver.flush(staged)
@@ -174,11 +192,6 @@ class LayerStore:
             fresh[layer.chain_id] = record.cache_id
             records.append(record)
         self.driver.sync(staged, [layer.staged.write_set for layer in layers])
-        for layer in layers:
-            self.db.commit(layer.staged.write_set, layer.chain_id)
-        self.db.sync()
-        for layer in layers:
-            layer.staged.finish()
         return records
 
     def _require(self, chain: ChainID) -> LayerRecord:
