@@ -76,7 +76,7 @@ class LayerMaker:
             lease = self.layers.lease(chain, exclusive=True, cancel=cancel)
             held.callback(lease.release)
             if self.layers.usable(chain) is None:
-                if chain in self.layers.db:
+                if not self.layers.is_new(chain, len(below) + 1):
                     # Damaged: it is remade under its old cache-id, for the layers that stand on it.
                     staged.discard()
                     unpacked, staged = self._unpack(blob, chain, len(below) + 1)
