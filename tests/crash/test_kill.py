@@ -71,11 +71,10 @@ def test_pull_at_once_after_a_kill(crash: Campaign, fresh_root: Path, turn: int)
 def processes_under(root: Path) -> list[str]:
     """Processes that have something below ``root`` open."""
     found = []
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+    for pid in (name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()):
         try:
-            target = os.readlink(descriptor)
+            targets = [os.readlink(descriptor) for descriptor in Path("/proc", pid, "fd").iterdir()]
         except OSError:
-            continue
-        if target.startswith(f"{root}/") and descriptor.parts[2] != str(os.getpid()):
-            found.append(descriptor.parts[2])
+            continue  # it has gone, or closed one meanwhile
+        found += [pid for target in targets if target.startswith(f"{root}/")]
     return found

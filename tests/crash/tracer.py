@@ -10,7 +10,9 @@ A seccomp filter lets every other call run at full speed; the counted ones stop 
 the process that makes the call, or cut the power of its file system.
 
 Run as a program, ``python -m tests.crash.tracer``, since the tracer waits for all children
-of its process.
+of its process. Without a tracer the counted calls fail, so it stays as long as one of them lives:
+:func:`tracing` gives what happened once all is quiet, and lets the supervisor of a container that
+runs go on until the block ends.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.crash.power import PowerCut
 
-__all__ = ["CALLS", "Outcome", "trace"]
+__all__ = ["CALLS", "PROCESS_CALLS", "Outcome", "trace", "tracing"]
 
 # Calls by architecture; None where the architecture has only the *at form.
 _NUMBERS: dict[str, dict[str, int | None]] = {
@@ -53,6 +57,15 @@ _DESCRIPTORS = {"fsync", "fdatasync", "syncfs"}
 
 CALLS = {name: number for name, number in _NUMBERS[platform.machine()].items() if number is not None}
 """Every call that changes names, mounts or flushes; of ``openat`` only those with ``O_CREAT``."""
+
+PROCESS_CALLS = {
+    "x86_64": {"execve": 59, "kill": 62, "unshare": 272, "setns": 308, "sendto": 44, "sendmsg": 46, "recvfrom": 45},
+    "aarch64": {"execve": 221, "kill": 129, "unshare": 97, "setns": 268, "sendto": 206, "sendmsg": 211, "recvfrom": 207},
+}[platform.machine()]  # fmt: skip
+"""What makes, moves and signals processes, and what they ask of each other: counted with containers."""
+
+# Seconds without a counted call after which a program that has ended has nothing more to come.
+_QUIET_S = 0.3
 
 # seccomp.h, bpf_common.h, ptrace.h, prctl.h
 _RET_ALLOW, _RET_TRACE = 0x7FFF0000, 0x7FF00000
@@ -99,39 +112,92 @@ def trace(
     return Outcome(**json.loads(done.stdout), output=done.stderr)
 
 
-class _Tracer:
-    """Waits for every thread of a program; counts its calls and stops it at one."""
+@contextmanager
+def tracing(command: Sequence[str], stop_at: int, output: Path) -> Iterator[Outcome]:
+    """The same with the calls of processes, for programs that leave others behind.
 
-    def __init__(self, stop_at: int, cut: PowerCut | None) -> None:
+    The block begins when ``command`` has ended and all is quiet; within it nobody is stopped. What
+    was written goes to ``output``. Whoever is left at the end of the block is killed.
+    """
+    request = {"command": list(command), "stop_at": stop_at, "cut": None, "processes": True}
+    with (
+        open(output, "w") as errors,
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.tracer"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as tracer,
+    ):
+        assert tracer.stdin is not None and tracer.stdout is not None
+        try:
+            tracer.stdin.write(json.dumps(request))
+            tracer.stdin.close()
+            line = tracer.stdout.readline()
+            assert line, output.read_text()
+            yield Outcome(**json.loads(line), output=output.read_text())
+        finally:
+            tracer.kill()  # the option EXITKILL takes all tracees along
+
+
+class _Tracer:
+    """Waits for every thread of a program; counts its calls and stops it at one.
+
+    ``patient``: it is through when all have ended, else when the first has and all is quiet.
+    """
+
+    def __init__(self, stop_at: int, cut: PowerCut | None, calls: dict[str, int], *, patient: bool) -> None:
         self._stop_at = stop_at
         self._cut = cut
         self._counted = 0
         self._call = ""
-        self._names = {number: name for name, number in CALLS.items()}
+        self._status: int | None = None
+        self._names = {number: name for name, number in calls.items()}
         self._tracees: set[int] = set()
+        self._patient = patient
+        self._told = False
 
-    def run(self, command: Sequence[str]) -> Outcome:
-        leader = _start(command)
+    def run(self, command: Sequence[str]) -> None:
+        """Tell of it, and stay for the rest."""
+        leader = _start(command, self._names)
         self._tracees.add(leader)
-        status = 0
         while True:
             try:
-                tid, state = os.waitpid(-1, _WALL)
+                tid, state = self._wait()
             except ChildProcessError:
-                return Outcome(self._call, status, self._counted)
+                self._tell()
+                return
             if os.WIFSTOPPED(state):
                 self._tracees.add(tid)
                 self._stopped(tid, state)
             else:
                 self._tracees.discard(tid)
                 if tid == leader:
-                    status = os.waitstatus_to_exitcode(state)
+                    self._status = os.waitstatus_to_exitcode(state)
+
+    def _wait(self) -> tuple[int, int]:
+        quiet_at = time.monotonic() + _QUIET_S
+        while not (self._patient or self._told or self._status is None):
+            tid, state = os.waitpid(-1, _WALL | os.WNOHANG)
+            if tid:
+                return tid, state
+            if time.monotonic() > quiet_at:
+                self._tell()
+            time.sleep(0.005)
+        return os.waitpid(-1, _WALL)
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            report = {"call": self._call, "status": self._status or 0, "counted": self._counted}
+            print(json.dumps(report), flush=True)
 
     def _stopped(self, tid: int, state: int) -> None:
         event, number = state >> 16, os.WSTOPSIG(state)
         if event == _EVENT_SECCOMP:
             self._counted += 1
-            if self._counted == self._stop_at:
+            if self._counted == self._stop_at and not self._told:
                 self._end(tid)
                 return
             _ptrace(_CONT, tid)
@@ -166,32 +232,32 @@ def _process_of(tid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("Tgid:"))
 
 
-def _start(command: Sequence[str]) -> int:
+def _start(command: Sequence[str], calls: dict[int, str]) -> int:
     """Fork a seized child that installs the filter and becomes ``command``."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(writer)
         os.read(reader, 1)
-        _become(command)
+        _become(command, calls)
     os.close(reader)
     _ptrace(_SEIZE, child, _OPTIONS)
     os.close(writer)
     return child
 
 
-def _become(command: Sequence[str]) -> None:
+def _become(command: Sequence[str], calls: dict[int, str]) -> None:
     """Never returns."""
     try:
         os.dup2(2, 1)
-        _install_filter()
+        _install_filter(calls)
         os.execvp(command[0], list(command))
     finally:
         os._exit(127)
 
 
-def _install_filter() -> None:
-    program = _program()
+def _install_filter(calls: dict[int, str]) -> None:
+    program = _program(calls)
     filters = ctypes.create_string_buffer(program)
     length = len(program) // 8
     # struct sock_fprog: unsigned short len, struct sock_filter *filter.
@@ -201,9 +267,9 @@ def _install_filter() -> None:
             raise OSError(ctypes.get_errno(), "prctl")
 
 
-def _program() -> bytes:
+def _program(calls: dict[int, str]) -> bytes:
     """Trace the counted calls, allow the rest."""
-    plain = [number for name, number in CALLS.items() if name != "openat"]
+    plain = [number for number, name in calls.items() if name != "openat"]
     steps = [(_LOAD, 0, 0, _NUMBER_OFFSET)]
     for position, number in enumerate(plain):
         # To the last instruction but none: behind the rest of these, and five more.
@@ -224,6 +290,10 @@ def _describe(tid: int, names: dict[int, str]) -> str:
     _ptrace(_CALL_INFO, tid, ctypes.addressof(info), len(info))
     number, *arguments = struct.unpack_from("=7Q", info.raw, 24)
     name = names[number]
+    if name == "execve":
+        return f"execve {_text(tid, arguments[0])}"
+    if name in PROCESS_CALLS:
+        return f"{name} of {Path(f'/proc/{tid}/comm').read_text().strip()}"
     if name in _DESCRIPTORS:
         return f"{name} {os.readlink(f'/proc/{tid}/fd/{arguments[0]}')}"
     position = _NAMES.get(name, 1 if name.endswith("at") else 0)
@@ -250,10 +320,9 @@ def main() -> None:
     """Read a request from standard input, write its outcome."""
     request = json.load(sys.stdin)
     cut = PowerCut(**request["cut"]) if request["cut"] else None
-    outcome = _Tracer(request["stop_at"], cut).run(request["command"])
-    report = asdict(outcome)
-    del report["output"]
-    print(json.dumps(report))
+    processes = request.get("processes", False)
+    calls = {**CALLS, **PROCESS_CALLS} if processes else CALLS
+    _Tracer(request["stop_at"], cut, calls, patient=not processes).run(request["command"])
 
 
 if __name__ == "__main__":

@@ -80,7 +80,10 @@ def _start_attached(session: Session) -> int:
     if status is None:
         return 0
     if removes:
-        container.remove(force=True)
+        try:
+            container.remove(force=True)
+        except NotFound:
+            return status  # another command was quicker
     return status
 
 

@@ -13,7 +13,7 @@ from time import time_ns
 
 from onggi.config import Config
 from onggi.drivers.choice import choose, open_driver
-from onggi.engine.containers import known_containers
+from onggi.engine.containers import known_containers, unwritten_containers
 from onggi.errors import Conflict, OnggiError
 from onggi.layers.store import LayerStore
 from onggi.oci.digest import ImageID
@@ -217,6 +217,7 @@ class Core:
         return (
             self._clear_mounts()
             + self.layers.recover()
+            + self._undo_containers()
             + self._finish_removals()
             + self._forget_manifests()
             + self._discard_blobs()
@@ -233,6 +234,19 @@ class Core:
         from onggi.engine.mounts import Mounts
 
         return Mounts(self).recover()
+
+    def _undo_containers(self) -> int:
+        """Remove the layers of containers that never came to be: who makes one holds the lock of names."""
+        if not unwritten_containers(self.layout):
+            return 0
+        lease = self.locks.try_acquire("container-names", exclusive=True)
+        if lease is None:
+            return 0
+        with lease:
+            orphans = unwritten_containers(self.layout)
+            for id in orphans:
+                self.writable.remove(id)
+        return len(orphans)
 
     def _finish_removals(self) -> int:
         finished = 0

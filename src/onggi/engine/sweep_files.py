@@ -21,7 +21,9 @@ __all__ = ["blobs", "distribution", "locks", "mounts", "notes", "temporary_files
 # Seconds that what was learnt of a blob outlives its layer (Docker keeps it for ever). It saves a
 # download or an upload when the layer comes back, as after a rollback; that happens in weeks.
 _DISTRIBUTION_AGE_S = 30 * 86400.0
-_LOCK = re.compile(r"(chain|image|staging|want|blob)-([0-9a-f]{64}(?:-init)?)|(mount)-([0-9a-f]{12})")
+_LOCK = re.compile(
+    r"(chain|image|staging|want|blob|supervisor|container)-([0-9a-f]{64}(?:-init)?)|(mount)-([0-9a-f]{12})"
+)
 
 
 # --- what was received and learnt ---------------------------------------------------------------
@@ -181,6 +183,8 @@ def _has_object(core: Core, kind: str, hex: str) -> bool:
         return ChainID(f"sha256:{hex}") in core.layers.db
     if kind == "image":
         return ImageID(f"sha256:{hex}") in core.images
+    if kind in ("supervisor", "container"):
+        return core.containers.path(hex).exists()
     if kind == "mount":
         return (core.layout.mounts / f"{hex}.json").exists()
     if kind == "staging":

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from onggi.engine.containers.known import KnownContainer, known_containers
+from onggi.engine.containers.known import KnownContainer, known_containers, unwritten_containers
 
-__all__ = ["KnownContainer", "known_containers"]
+__all__ = ["KnownContainer", "known_containers", "unwritten_containers"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from onggi.cancel import CancelToken
+from onggi.engine.containers.ending import kill_supervised, settle_now, wait_for_supervisor
 from onggi.engine.containers.names import ContainerNotFound, InvalidName, NameTaken, check_name
 from onggi.engine.containers.removal import ContainerIsRunning, is_running, remove_container, settle
 from onggi.engine.containers.signals import parse_signal, stop_signal
@@ -17,7 +18,7 @@ from onggi.engine.containers.start import (
     start_container,
     supervisor_lock,
 )
-from onggi.errors import Conflict, InvalidArgument
+from onggi.errors import Conflict, DeadlineExceeded, InvalidArgument
 from onggi.runtime.client import Attached, NoSupervisor, SupervisorClient
 from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event
@@ -40,6 +41,7 @@ __all__ = ["CannotKill", "Container"]
 
 _STOP_TIMEOUT_S = 10
 _POLL_S = 0.05
+_SIGKILL = 9
 
 
 class CannotKill(Conflict):
@@ -183,18 +185,7 @@ class Container:
             self.supervisor.request("stop", timeout_s=None, signal=number, timeout=timeout_s)
         except NoSupervisor:
             self._settle()
-        self._wait_for_supervisor()
-
-    def _wait_for_supervisor(self) -> None:
-        """Until mounts and locks are given back: what follows must not find it ending."""
-        while self._core.locks.is_held(supervisor_lock(self.id)) and not self._is_starting():
-            time.sleep(0.002)
-
-    def _is_starting(self) -> bool:
-        try:
-            return bool(self.supervisor.request("status", timeout_s=1.0)["pid"])
-        except (NoSupervisor, Conflict):
-            return False
+        wait_for_supervisor(self._core, self.id)
 
     def restart(self, timeout_s: float | None = None, signal: str | None = None) -> None:
         """Stop it, if it runs, and start it."""
@@ -203,8 +194,17 @@ class Container:
         self._emit("restart")
 
     def kill(self, signal: str = "KILL") -> None:
-        """Send its first process a signal. Raises CannotKill, InvalidSignal."""
-        self.send_signal(parse_signal(signal))
+        """Send its first process a signal; with KILL return when it has ended.
+
+        Raises CannotKill, InvalidSignal.
+        """
+        number = parse_signal(signal)
+        self.send_signal(number)
+        if number == _SIGKILL:
+            try:
+                self.supervisor.request("wait", timeout_s=_STOP_TIMEOUT_S, until="stopped")
+            except (NoSupervisor, DeadlineExceeded):
+                return  # it has gone, or it hangs in the kernel: as Docker, that is left to who looks
 
     def send_signal(self, number: int) -> None:
         """The same by number."""
@@ -233,10 +233,7 @@ class Container:
 
     def _settle(self) -> None:
         """Nobody answers: make the files say so, if they do not."""
-        stored = self._core.containers.get(self.id)
-        if stored is not None and (stored.state.get("Running") or stored.state.get("Pid")):
-            with self._core.writing():
-                settle(self._core, self._networks, stored)
+        settle_now(self._core, self._networks, self.id)
 
     def wait(self, condition: str = "not-running", timeout_s: float | None = None) -> int:
         """Until it is ``not-running``, its ``next-exit``, or until it is ``removed``; the exit code.
@@ -426,24 +423,9 @@ class Container:
         if stored is not None and is_running(self._core, stored):
             raise ContainerIsRunning(self.id, stored.name, self._core.config.compat)
         if force:
-            self._kill_for_removal()
+            kill_supervised(self._core, self._networks, self.id)
         with self._core.writing():
             remove_container(self._core, self._networks, self.id, force=force)
-
-    def _kill_for_removal(self) -> None:
-        try:
-            self.supervisor.request("stop", signal=9, timeout=0)
-        except NoSupervisor:
-            self._settle_for_removal()
-
-    def _settle_for_removal(self) -> None:
-        """A supervisor that was killed left processes behind."""
-        from onggi.store.containers import CorruptContainer
-
-        try:
-            self._settle()
-        except CorruptContainer:
-            return
 
     def _emit(self, action: str, **more: str) -> None:
         attributes = {**event_attributes(self.stored), **more}

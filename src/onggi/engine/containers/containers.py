@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from onggi.engine.containers.container import Container
 from onggi.engine.containers.names import ContainerNotFound, find_id
 from onggi.engine.containers.networking import Networks
-from onggi.engine.containers.removal import remove_container, settle
+from onggi.engine.containers.removal import met, remove_container, settle
 from onggi.engine.core import Core
 from onggi.errors import OnggiError
 from onggi.record import record
-from onggi.store.containers import StoredContainer
+from onggi.store.containers import CorruptContainer, StoredContainer
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -43,12 +43,25 @@ class Containers:
     # --- looking ----------------------------------------------------------------------------
 
     def get(self, name: str) -> Container:
-        """By name, id, or the beginning of one id. Raises ContainerNotFound, AmbiguousContainer."""
+        """By name, id, or the beginning of one id; settled if a crash left it behind.
+
+        Raises ContainerNotFound, AmbiguousContainer.
+        """
+        id = self._find(name)
+        try:
+            stored = self._core.containers.get(id)
+        except CorruptContainer:
+            return self._container(id)  # it can still be removed
+        if stored is None or met(self._core, self._networks, stored) is None:
+            raise ContainerNotFound(name)
+        return self._container(id)
+
+    def _find(self, name: str) -> str:
         store = self._core.containers
         if len(name) == 64 and store.path(name).is_dir():
-            return self._container(name)
+            return name
         names = {stored.name: stored.id for stored in store.all()}
-        return self._container(find_id(name, names, store.ids()))
+        return find_id(name, names, store.ids())
 
     def _container(self, id: str) -> Container:
         return Container(self._core, self._networks, id)
@@ -59,7 +72,9 @@ class Containers:
         """As ``ps`` shows them. Raises InvalidFilter, ContainerNotFound."""
         from onggi.engine.containers.listing import list_rows
 
-        return list_rows(self._core, all=all, limit=limit, filters=filters, resolve=self._resolve)
+        found = (met(self._core, self._networks, stored) for stored in self._core.containers.all())
+        known = (stored for stored in found if stored is not None)
+        return list_rows(self._core, known, all=all, limit=limit, filters=filters, resolve=self._resolve)
 
     def _resolve(self, name: str) -> StoredContainer:
         return self.get(name).stored

@@ -15,7 +15,9 @@ from onggi.record import record
 from onggi.store.atomic import read_optional
 from onggi.store.layout import Layout
 
-__all__ = ["KnownContainer", "known_containers"]
+__all__ = ["KnownContainer", "known_containers", "unwritten_containers"]
+
+_HEX = frozenset("0123456789abcdef")
 
 
 @record
@@ -47,3 +49,14 @@ def known_containers(layout: Layout) -> Iterator[KnownContainer]:
             yield KnownContainer(document["ID"], ImageID(document["Image"]), bool(state["Running"]))
         except (ValueError, KeyError, TypeError):
             continue
+
+
+def unwritten_containers(layout: Layout) -> list[str]:
+    """Ids with layers and without files: being made, or their maker was killed."""
+    try:
+        names = os.listdir(layout.layerdb / "mounts")
+    except FileNotFoundError:
+        return []
+    # Docker's build steps have other names.
+    ids = [name for name in names if len(name) == 64 and _HEX.issuperset(name)]
+    return [id for id in ids if not (layout.root / "containers" / id).exists()]

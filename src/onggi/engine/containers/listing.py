@@ -6,7 +6,7 @@ Source: moby ``daemon/list.go``, ``container/state.go`` (String); docker-engine 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from onggi.engine.containers.inspection import mount_points, status_word, true_state
 from onggi.engine.core import Core
@@ -68,14 +68,16 @@ class ContainerRow:
 
 def list_rows(
     core: Core,
+    known: Iterable[StoredContainer],
     *,
     all: bool = False,
     limit: int = 0,
     filters: Filters | None = None,
     resolve: Callable[[str], StoredContainer],
 ) -> list[ContainerRow]:
-    """Rows, newest first. ``limit`` > 0 implies ``all``; ``resolve`` finds what before and since name.
+    """Rows of those ``known``, newest first.
 
+    ``limit`` > 0 implies ``all``; ``resolve`` finds what before and since name.
     Raises InvalidFilter, ContainerNotFound.
     """
     wanted = dict(filters or {})
@@ -84,7 +86,7 @@ def list_rows(
             raise InvalidFilter(f"invalid filter '{name}'", hint=f"known filters: {', '.join(_FILTERS)}")
     _check_values(wanted)
     names = _ImageNames(core)
-    rows = [_row(core, names, stored) for stored in core.containers.all()]
+    rows = [_row(core, names, stored) for stored in known]
     rows.sort(key=lambda row: (-row.created_at, row.id))
     rows = _between(rows, wanted, resolve)
     running_only = not all and limit <= 0 and "status" not in wanted and "exited" not in wanted

@@ -1,4 +1,20 @@
-"""Removing containers, and settling those whose supervisor was killed.
+"""Removing containers, and settling those that a crash left behind.
+
+The rule. A supervisor holds its container's lease for life, and the kernel takes it away whenever
+it dies; who starts or removes a container holds it meanwhile. So when something says that a
+container runs (its file, its directory or the runtime's below the exec root) and the lease is free, its
+supervisor was killed, or the host was switched off. Whoever meets such a container, by its
+name or in a list, settles it before anything else:
+
+1. What still runs of it is ended: its output would go nowhere and its exit code to nobody. It is
+   found by the name of its control group, never by a process number out of a file, which may be
+   somebody else's by now. The runtime, which dies with the supervisor, cannot bring it back.
+2. The runtime's state, the network, mounts and the running directory go.
+3. Its file says so: exit code 137 if it was running. A start that was cut off leaves what was.
+4. What was to go at its end (``--rm``), or was being removed (``Dead``), is removed.
+
+Containers that a Docker daemon ran here, which have no lock of ours, are settled by commands that
+name them to change them, not by looks.
 
 A container that is to go is marked ``Dead`` first; whoever finds it so goes on removing it.
 """
@@ -8,7 +24,12 @@ from __future__ import annotations
 import os
 
 from onggi.engine.containers.networking import Networks
-from onggi.engine.containers.start import container_runtime, event_attributes, supervisor_lock
+from onggi.engine.containers.start import (
+    end_processes,
+    event_attributes,
+    runtime_state,
+    supervisor_lock,
+)
 from onggi.engine.core import Core
 from onggi.errors import Conflict, OnggiError
 from onggi.linux.filesystem import is_mountpoint
@@ -23,7 +44,7 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["ContainerIsRunning", "is_running", "remove_container", "settle"]
+__all__ = ["ContainerIsRunning", "is_running", "met", "remove_container", "settle"]
 
 _KILLED = 137
 
@@ -50,17 +71,27 @@ def is_running(core: Core, stored: StoredContainer) -> bool:
     return bool(stored.state.get("Running")) and core.locks.is_held(supervisor_lock(stored.id))
 
 
-def settle(core: Core, networks: Networks, stored: StoredContainer) -> StoredContainer | None:
-    """Give a container whose supervisor was killed, or that a crash left half removed, a true state.
+def met(core: Core, networks: Networks, stored: StoredContainer) -> StoredContainer | None:
+    """A container that somebody looks at, settled if it is to be; None when it is gone by that.
 
-    Rule: what runs without a supervisor is ended (its output goes nowhere, its exit code to
-    nobody); what was to be removed at its end, or was being removed, is removed. Returns it
-    as it is then, None when it is gone. Inside :meth:`Core.writing`.
+    Where this process may not change the data root it is told as it is: :func:`is_running` is true.
     """
-    state = stored.state
-    stale = state.get("Running") or state.get("Pid")
-    doomed = state.get("Dead") or state.get("RemovalInProgress")
-    if not (stale or doomed or (stored.auto_remove and stored.document.get("HasBeenStartedBefore"))):
+    lock = supervisor_lock(stored.id)
+    if not _is_unsettled(core, stored) or core.locks.is_held(lock) or not core.locks.path(lock).exists():
+        return stored
+    try:
+        with core.writing():
+            return settle(core, networks, stored)
+    except (OnggiError, OSError):
+        return stored
+
+
+def settle(core: Core, networks: Networks, stored: StoredContainer) -> StoredContainer | None:
+    """Give a container that a crash left behind a true state, by the rule above.
+
+    Returns it as it is then, None when it is gone. Inside :meth:`Core.writing`.
+    """
+    if not _is_unsettled(core, stored):
         return stored
     lease = core.locks.try_acquire(supervisor_lock(stored.id), exclusive=True)
     if lease is None:
@@ -70,39 +101,51 @@ def settle(core: Core, networks: Networks, stored: StoredContainer) -> StoredCon
         if current is None:
             lease.release(remove=True)
             return None
-        if current.state.get("Running") or current.state.get("Pid"):
+        if _has_run(core, current):
             _end(core, networks, current)
-        if doomed or current.auto_remove:
+        if _is_doomed(current):
             _remove(core, networks, current)
             lease.release(remove=True)
             return None
     return core.containers.get(stored.id)
 
 
+def _is_unsettled(core: Core, stored: StoredContainer) -> bool:
+    """True when it runs, or a crash has left it so."""
+    return _is_doomed(stored) or _has_run(core, stored)
+
+
+def _has_run(core: Core, stored: StoredContainer) -> bool:
+    state = stored.state
+    places = (running_directory(core.config.exec_root, stored.id), runtime_state(core, stored))
+    return bool(state.get("Running") or state.get("Pid")) or any(os.path.lexists(path) for path in places)
+
+
+def _is_doomed(stored: StoredContainer) -> bool:
+    state, ran = stored.state, stored.document.get("HasBeenStartedBefore")
+    return bool(state.get("Dead") or state.get("RemovalInProgress") or (stored.auto_remove and ran))
+
+
 def _end(core: Core, networks: Networks, stored: StoredContainer) -> None:
-    """Kill what is left of it; the runtime knows its processes by more than their numbers."""
-    try:
-        container_runtime(core, stored.host_config).delete(stored.id, force=True)
-    except OnggiError:
-        pass  # the runtime is gone, or never knew it: after a reboot there is nothing to kill
+    """Kill what is left of it, and say so."""
+    end_processes(core, stored)
     networks.disconnect(stored.id)
     _clear(core, stored.id)
+    if not (stored.state.get("Running") or stored.state.get("Pid")):
+        return
+    killed = bool(stored.state.get("Pid"))
 
     def change(document: dict[str, Any]) -> None:
         from time import time_ns
 
-        document["State"].update(
-            Running=False,
-            Paused=False,
-            Restarting=False,
-            Pid=0,
-            ExitCode=_KILLED,
-            FinishedAt=format_ns(time_ns()),
-        )
+        document["State"].update(Running=False, Paused=False, Restarting=False, Pid=0)
+        if killed:
+            document["State"].update(ExitCode=_KILLED, FinishedAt=format_ns(time_ns()))
         clear_settings(document)
 
     core.containers.update(stored.id, change)
-    _emit(core, "die", stored, exitCode=str(_KILLED))
+    if killed:
+        _emit(core, "die", stored, exitCode=str(_KILLED))
 
 
 def _clear(core: Core, id: str) -> None:
@@ -112,8 +155,13 @@ def _clear(core: Core, id: str) -> None:
         layer = core.writable.get(id)
     except OnggiError:
         return
-    _unmount(str(core.writable.rootfs(layer)))
+    rootfs = str(core.writable.rootfs(layer))
+    _unmount(rootfs)
     _unmount(str(core.containers.path(id) / "mounts" / "shm"))
+    try:
+        os.rmdir(rootfs)
+    except OSError:
+        pass  # it is not there
 
 
 def _unmount(path: str) -> None:
@@ -148,6 +196,8 @@ def remove_container(core: Core, networks: Networks, id: str, *, force: bool = F
 def _remove(core: Core, networks: Networks, stored: StoredContainer) -> None:
     if not stored.auto_remove:
         core.containers.update(stored.id, _doom)
+    if _has_run(core, stored):
+        end_processes(core, stored)
     networks.disconnect(stored.id)
     _clear(core, stored.id)
     _remove_files(core, stored.id)

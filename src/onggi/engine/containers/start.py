@@ -24,12 +24,13 @@ from onggi.errors import Conflict, FailedPrecondition, OnggiError
 from onggi.oci.digest import Digest
 from onggi.oci.quoting import quoted
 from onggi.record import record
+from onggi.runtime.cgroups import end_groups, group_path
 from onggi.runtime.client import Attached, running_directory
 from onggi.runtime.host import HostFacts
 from onggi.runtime.launch import launch_supervisor
 from onggi.runtime.namespaces import shared_container
 from onggi.runtime.request import spec_request
-from onggi.runtime.runc import Runc, find_program, find_runtime, runtime_environment
+from onggi.runtime.runc import DEFAULT_RUNTIME, Runc, find_program, find_runtime, runtime_environment
 from onggi.runtime.spec import Defaults, build_spec
 from onggi.runtime.supervisor.network import NAMESPACE
 from onggi.runtime.user import User, read_accounts, resolve_user
@@ -41,7 +42,15 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["AttachRequest", "Started", "container_runtime", "start_container", "supervisor_lock"]
+__all__ = [
+    "AttachRequest",
+    "Started",
+    "container_runtime",
+    "end_processes",
+    "runtime_state",
+    "start_container",
+    "supervisor_lock",
+]
 
 _START_IT = "start it first: its namespaces are to be shared"
 _INIT_PROGRAM = "docker-init"
@@ -82,10 +91,30 @@ def supervisor_lock(id: str) -> str:
 
 def container_runtime(core: Core, host_config: Mapping[str, Any]) -> Runc:
     """The OCI runtime that a container asks for. Raises RuntimeMissing."""
-    name = host_config.get("Runtime") or "runc"
-    root = core.config.exec_root / "runtime" / os.path.basename(name)
+    name = host_config.get("Runtime") or DEFAULT_RUNTIME
     systemd = HostFacts.read().systemd
-    return Runc(find_runtime(name), root, systemd_cgroup=systemd)
+    return Runc(find_runtime(name), _runtime_root(core, host_config), systemd_cgroup=systemd)
+
+
+def _runtime_root(core: Core, host_config: Mapping[str, Any]) -> Path:
+    name = host_config.get("Runtime") or DEFAULT_RUNTIME
+    return core.config.exec_root / "runtime" / os.path.basename(name)
+
+
+def runtime_state(core: Core, stored: StoredContainer) -> Path:
+    """Where the runtime keeps what it knows of a container: there from its creation to its deletion."""
+    return _runtime_root(core, stored.host_config) / stored.id
+
+
+def end_processes(core: Core, stored: StoredContainer) -> None:
+    """End what runs of a container, by the names of its groups; then the runtime forgets it."""
+    parent = str(stored.host_config.get("CgroupParent") or "")
+    end_groups(group_path(parent, stored.id, HostFacts.read()))
+    if os.path.lexists(runtime_state(core, stored)):
+        try:
+            container_runtime(core, stored.host_config).delete(stored.id, force=True)
+        except OnggiError:
+            return  # the runtime is gone, or its state is still mounted: the next command's turn
 
 
 def start_container(
@@ -110,6 +139,8 @@ class _Starting:
         self._networks = networks
         self._stored = stored
         self._host = HostFacts.read()
+        parent = str(stored.host_config.get("CgroupParent") or "")
+        self._group = group_path(parent, stored.id, self._host)
         self._bundle = running_directory(core.config.exec_root, stored.id)
         self._directory = core.containers.path(stored.id)
         self._layer = core.writable.get(stored.id)
@@ -134,6 +165,7 @@ class _Starting:
     def note_failure(self, error: OnggiError) -> None:
         """Docker's state of a container whose start failed; the supervisor may have written more."""
         code = getattr(error, "exit_code", 128)
+        end_processes(self._core, self._stored)
         remove_tree(self._bundle)
 
         def change(document: dict[str, Any]) -> None:
@@ -242,7 +274,9 @@ class _Starting:
 
     def _pid_of(self, id: str) -> int:
         other = self._core.containers.get(id)
-        if other is None or not other.state.get("Running") or not other.state.get("Pid"):
+        # Without a supervisor the number may be any process's by now.
+        runs = other is not None and self._core.locks.is_held(supervisor_lock(id))
+        if other is None or not runs or not other.state.get("Running") or not other.state.get("Pid"):
             raise Conflict(f"container {id} is not running", hint=_START_IT)
         return int(other.state["Pid"])
 
@@ -311,15 +345,10 @@ class _Starting:
         return all(point.get("Propagation") not in ("shared", "rshared") for point in points)
 
     def _memory_events(self) -> str:
-        """Where the kernel counts what it killed for want of memory; empty where groups are systemd's."""
-        parent = self._stored.host_config.get("CgroupParent") or "/docker"
-        path = f"{parent.rstrip('/')}/{self._stored.id}"
+        """Where the kernel counts what it killed for want of memory."""
         if self._host.cgroups == "v1":
-            return f"/sys/fs/cgroup/memory{path}/memory.oom_control"
-        if self._host.systemd:
-            slice_ = self._stored.host_config.get("CgroupParent") or "system.slice"
-            return f"/sys/fs/cgroup/{slice_}/docker-{self._stored.id}.scope/memory.events"
-        return f"/sys/fs/cgroup{path}/memory.events"
+            return f"/sys/fs/cgroup/memory{self._group}/memory.oom_control"
+        return f"/sys/fs/cgroup{self._group}/memory.events"
 
 
 def _check_device_requests(host_config: Mapping[str, Any]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 
-__all__ = ["attach_mount", "become_subreaper", "enter_mount_namespace", "mount", "unmount"]
+__all__ = ["attach_mount", "become_subreaper", "die_with", "enter_mount_namespace", "mount", "unmount"]
 
 _CLONE_NEWNS = 0x0002_0000
 _MS_REC, _MS_SLAVE = 0x4000, 0x8_0000
 _MNT_DETACH = 2
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SYS_MOVE_MOUNT = 429  # the same on x86-64, arm64 and 32-bit Arm
 _AT_FDCWD = -100
 _MOVE_MOUNT_F_EMPTY_PATH = 4
@@ -28,6 +28,14 @@ def become_subreaper() -> None:
     """Orphans below this process become its children: the container's first process does."""
     unused = [ctypes.c_ulong(0)] * 3
     _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), *unused), "become subreaper")
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the parent is; at once if it has gone already."""
+    unused = [ctypes.c_ulong(0)] * 3
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(9), *unused), "die with the parent")
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def enter_mount_namespace() -> None:

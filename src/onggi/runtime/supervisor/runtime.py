@@ -1,12 +1,18 @@
-"""The OCI runtime's command line, as a supervisor uses it: started, not waited for."""
+"""The OCI runtime's command line, as a supervisor uses it: started, not waited for.
+
+A runtime dies with its supervisor: nobody comes to start a container behind the back of who has
+cleared up after a killed supervisor.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 from collections.abc import Callable, Sequence
 
+from onggi.runtime.supervisor import kernel
 from onggi.runtime.supervisor.loop import Loop
 
 __all__ = ["Runtime", "last_error"]
@@ -33,6 +39,9 @@ class Runtime:
         self._count += 1
         log = os.path.join(self._directory, f"runtime-{self._count}.log")
         command = [self._command[0], "--log", log, "--log-format", "json", *self._command[1:], *words]
+        if not os.access(command[0], os.X_OK):
+            done(f"{command[0]}: not found, or not executable")
+            return
         try:
             pid = _spawn(command, stdio, self._environment)
         except OSError as error:
@@ -45,23 +54,43 @@ class Runtime:
         return os.path.join(self._directory, f"{name}.pid")
 
 
+# Python ignores two of them; what is ignored stays so over exec, down to the container.
+_RESET_SIGNALS = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGCHLD,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+)
+
+
 def _spawn(command: list[str], stdio: Sequence[int], environment: dict[str, str]) -> int:
-    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
-    for number, fd in enumerate(stdio):
-        if fd < 0:
-            flags = os.O_RDONLY if number == 0 else os.O_WRONLY
-            actions.append((os.POSIX_SPAWN_OPEN, number, _NULL, flags, 0))
+    supervisor = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            kernel.die_with(supervisor)
+            _set_streams(stdio)
+            signal.set_wakeup_fd(-1)
+            for number in _RESET_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            os.execve(command[0], command, environment)  # noqa: S606  no shell is wanted
+        finally:
+            os._exit(127)
+    return pid
+
+
+def _set_streams(stdio: Sequence[int]) -> None:
+    """The supervisor's own low descriptors may be among those given: no copy is made before all are safe."""
+    safe = [fd if fd < 0 else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in stdio]
+    for number, fd in enumerate(safe):
+        given = fd if fd >= 0 else os.open(_NULL, os.O_RDONLY if number == 0 else os.O_WRONLY)
+        if given == number:
+            os.set_inheritable(given, True)
         else:
-            actions.append((os.POSIX_SPAWN_DUP2, fd, number))
-    # Python ignores SIGPIPE; what is ignored stays so over exec, down to the container.
-    return os.posix_spawn(
-        command[0],
-        command,
-        environment,
-        file_actions=actions,
-        setsigdef=(signal.SIGPIPE, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM),
-        setsigmask=(),
-    )
+            os.dup2(given, number)
 
 
 def _outcome(status: int, log: str) -> str:

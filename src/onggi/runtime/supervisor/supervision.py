@@ -183,6 +183,10 @@ class Supervision:
     def _start_failed(self, complaint: str) -> None:
         self.last = Ending(failure_code(complaint), error=complaint)
         self.streams.abandon()
+        # A runtime that was killed has left its state, and maybe a process at the door.
+        self.runtime.run("delete", "--force", self.id, done=lambda _: self._failed(complaint))
+
+    def _failed(self, complaint: str) -> None:
         self.state.update(lambda document: self._note_failure(document, complaint))
         self._tell(complaint)
         self._finish()
