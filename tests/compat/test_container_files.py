@@ -1,10 +1,12 @@
-"""What containers changed, as dockerd says it: diff, export, commit."""
+"""What containers changed, as dockerd says it: diff, export, commit, cp."""
 
 from __future__ import annotations
 
 import io
 import json
 import re
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -14,8 +16,9 @@ import pytest
 
 from onggi.hub.layout import OCILayout
 from onggi.hub.server import serving
+from tests.compat.copies import made_tree, played, source_tree
 from tests.peers.busybox import box_layer, box_layout
-from tests.peers.daemon import Daemon
+from tests.peers.daemon import Daemon, onggi_environment
 from tests.peers.fixtures import Onggi
 from tests.peers.images import member, tar
 
@@ -263,3 +266,93 @@ def test_errors_of_commit(three: tuple[Onggi, Onggi, Daemon]) -> None:
         assert our.returncode == their.returncode == 1
         said = their.stderr.strip().removeprefix("Error response from daemon: ").splitlines()[0]
         assert our.stderr.removeprefix("Error: ").startswith(said)
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_copies(three: tuple[Onggi, Onggi, Daemon], tmp_path: Path, state: str) -> None:
+    """Exit status, words, and what is there afterwards on both sides."""
+    source = source_tree(tmp_path / "source")
+    name = f"copied-{state}"
+    seen = []
+    for number, each in enumerate((three[0 if state == "running" else 1], three[2])):
+        words = ("-d", "--name", name) if state == "running" else ("--name", name)
+        verb = "run" if state == "running" else "create"
+        each.run(verb, *words, *NONE, "two", "sleep", "600")
+        out = tmp_path / str(number)
+        out.mkdir()
+        said = played(each, name, source, out, 1 if state == "running" else 3)
+        upper = Path(each.output("inspect", "-f", "{{.GraphDriver.Data.UpperDir}}", name).strip())
+        seen.append((said, made_tree(out), made_tree(upper / "tmp")))
+        each.run("rm", "-f", name)
+    for ours, theirs in zip(*seen, strict=True):
+        assert ours == theirs
+    assert {status for _, status, _ in seen[0][0]} == {0, 1}
+
+
+def test_tar_streams(three: tuple[Onggi, Onggi, Daemon], tmp_path: Path) -> None:
+    """``-``: the same names; compressed ones are taken too."""
+    source = source_tree(tmp_path / "source")
+    packed = tmp_path / "packed.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        archive.add(source, "put")
+    seen = []
+    for each in (three[0], three[2]):
+        each.run("run", "-d", "--name", "streams", *NONE, "two", "sleep", "600")
+        assert shell(each, f"cp - streams:/tmp < {packed}") == b""
+        each.run("cp", str(source), "streams:/tmp/source")
+        rows = []
+        for path in ("/tmp/source", "/tmp/source/.", "/tmp/source/f", "/tmp/put/lnd", "/etc/hosts"):
+            data = shell(each, f"cp streams:{path} -")
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                rows += [
+                    (m.name, m.type, m.mode, m.uid, m.gid, m.uname, m.gname, m.linkname) for m in archive
+                ]
+        seen.append(rows)
+        each.run("rm", "-f", "streams")
+    assert seen[0] == seen[1]
+    assert "put" not in {row[0] for row in seen[0]} and len(seen[0]) > 25
+
+
+def shell(engine: Onggi | Daemon, words: str) -> bytes:
+    """The command line with its streams as bytes."""
+    if isinstance(engine, Daemon):
+        program, environment = "docker", engine.environment
+    else:
+        program = f"{sys.executable} -m onggi --data-root {engine.data_root}"
+        environment = onggi_environment(
+            ONGGI_CONFIG=str(engine._config), ONGGI_EXEC_ROOT=str(engine._config.parent / "run")
+        )
+    done = subprocess.run(
+        ["sh", "-c", f"{program} {words}"], env=environment, capture_output=True, check=True
+    )
+    return done.stdout
+
+
+def test_volumes_and_read_only_roots(three: tuple[Onggi, Onggi, Daemon], tmp_path: Path) -> None:
+    """A stopped container's, as dockerd left it: files go to and come from what is mounted."""
+    for name in ("bind", "read"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "there").write_text(name)
+    source = source_tree(tmp_path / "source")
+    with Daemon(tmp_path / "docker", tmp_path / "d", mirror=three[2]._mirror) as daemon:
+        daemon.run("pull", "-q", "two")
+        mounts = ("-v", f"{tmp_path}/bind:/mnt/bind", "-v", f"{tmp_path}/read:/mnt/read:ro", "-v", "vol:/vol")
+        daemon.run("run", "--name", "plain", *mounts, *NONE, "two", "true")
+        daemon.run("create", "--name", "fixed", "--read-only", *mounts, *NONE, "two", "true")
+    ours = Onggi(daemon.data_root, three[0]._config)
+    for name in ("plain", "fixed"):
+        ours.run("cp", f"{source}/f", f"{name}:/mnt/bind/{name}")
+        ours.run("cp", f"{source}/f", f"{name}:/vol/{name}")
+        ours.run("cp", f"{name}:/mnt/read/there", f"{tmp_path}/{name}")
+        refused = ours.run("cp", f"{source}/f", f"{name}:/mnt/read/", check=False)
+        assert refused.stderr.startswith("Error: mounted volume is marked read-only")
+        assert (tmp_path / name).read_text() == "read"
+        assert (tmp_path / "bind" / name).read_text() == "f"
+        assert (daemon.data_root / "volumes/vol/_data" / name).read_text() == "f"
+    ours.run("cp", f"{source}/f", "plain:/tmp/f")
+    refused = ours.run("cp", f"{source}/f", "fixed:/tmp/f", check=False)
+    assert refused.stderr.startswith("Error: container rootfs is marked read-only")
+    ours.run("cp", "plain:/etc/hosts", f"{tmp_path}/hosts")
+    assert "127.0.0.1" in (tmp_path / "hosts").read_text()
+    assert ours.output("diff", "plain") == "A /mnt\nA /mnt/bind\nA /mnt/read\nC /tmp\nA /tmp/f\nA /vol\n"
+    ours.run("rm", "plain", "fixed")

@@ -437,7 +437,7 @@ def program() -> Program:
                     "rm",
                 ),
             ),
-            ("Containers' Files", ("diff", "commit", "export")),
+            ("Containers' Files", ("cp", "diff", "commit", "export")),
             ("Archives", ("save", "load", "import", "sync")),
             ("Look Inside", ("layers", "explain", "verify", "repair", "doctor", "events")),
             ("Keep in Order", ("gc",)),

@@ -11,7 +11,7 @@ __all__ = ["container_file_commands"]
 
 def container_file_commands() -> tuple[Command, ...]:
     """The rows."""
-    return _commit(), _diff(), _export()
+    return _commit(), _copy(), _diff(), _export()
 
 
 def _commit() -> Command:
@@ -28,6 +28,36 @@ def _commit() -> Command:
             Flag("change", "list", "Apply Dockerfile instruction to the created image", short="c"),
             Flag("message", "string", "Commit message", short="m"),
             Flag("pause", "bool", "Pause container during commit", short="p", default=True),
+        ),
+    )
+
+
+def _copy() -> Command:
+    return Command(
+        "container cp",
+        "cp",
+        usage="[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tonggi cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+        short="Copy files/folders between a container and the local filesystem",
+        long=(
+            "Copy files/folders between a container and the local filesystem\n\n"
+            "Use '-' as the source to read a tar archive from stdin\n"
+            "and extract it to a directory destination in a container.\n"
+            "Use '-' as the destination to stream a tar archive of a\n"
+            "container source to stdout."
+        ),
+        run="cp:run",
+        arity=Arity(2, 2),
+        completes="container",
+        flags=(
+            Flag("archive", "bool", "Archive mode (copy all uid/gid information)", short="a"),
+            Flag("follow-link", "bool", "Always follow symbol link in SRC_PATH", short="L"),
+            Flag(
+                "quiet",
+                "bool",
+                "Suppress progress output during copy. Progress output is automatically suppressed if no "
+                "terminal is attached",
+                short="q",
+            ),
         ),
     )
 

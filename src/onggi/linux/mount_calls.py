@@ -51,6 +51,7 @@ _FSCONFIG_SET_FLAG = 0
 _FSCONFIG_SET_STRING = 1
 _FSCONFIG_SET_FD = 5
 _FSCONFIG_CMD_CREATE = 6
+_MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _OPEN_TREE_CLONE = 1
 _OPEN_TREE_CLOEXEC = os.O_CLOEXEC
@@ -196,16 +197,18 @@ def mount_setattr(
     )
 
 
-def move_mount(fd: int, target: Name) -> None:
-    """Attach the detached mount ``fd`` to the directory ``target``."""
+def move_mount(fd: int, target: Name | int) -> None:
+    """Attach the detached mount ``fd`` to what ``target`` names, or is open as."""
+    opened = isinstance(target, int)
+    action = f"mount on {f'descriptor {target}' if isinstance(target, int) else _text(target)}"
     _call(
-        f"mount on {_text(target)}",
+        action,
         _SYS_MOVE_MOUNT,
         ctypes.c_int(fd),
         ctypes.c_char_p(b""),
-        ctypes.c_int(_AT_FDCWD),
-        _path(target),
-        ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH),
+        ctypes.c_int(target if isinstance(target, int) else _AT_FDCWD),
+        ctypes.c_char_p(b"") if isinstance(target, int) else _path(target),
+        ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH | (_MOVE_MOUNT_T_EMPTY_PATH if opened else 0)),
     )
 
 

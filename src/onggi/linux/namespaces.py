@@ -17,7 +17,13 @@ from typing import TypeVar
 
 from onggi.linux.mount_calls import MS_PRIVATE, MS_REC, MountError, mount, unmount
 
-__all__ = ["empty_mount_namespace", "in_mount_namespace", "is_mount_namespace", "new_network_namespace"]
+__all__ = [
+    "copied_mount_namespace",
+    "empty_mount_namespace",
+    "in_mount_namespace",
+    "is_mount_namespace",
+    "new_network_namespace",
+]
 
 _CLONE_FS = 0x200
 _CLONE_NEWNS = 0x20000
@@ -90,6 +96,26 @@ def new_network_namespace() -> int:
     def make() -> int:
         _check("make a network namespace", _libc.unshare(ctypes.c_int(_CLONE_NEWNET)))
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    return _in_thread(make)
+
+
+def copied_mount_namespace(function: Callable[[], Result]) -> tuple[int, Result]:
+    """A new mount namespace, a private copy of ours, and what ``function`` gives when called in it.
+
+    The caller closes the descriptor; what was mounted there is then gone. Descriptors that
+    ``function`` opened see its mounts as long as the namespace lives.
+    """
+
+    def make() -> tuple[int, Result]:
+        _check("make a mount namespace", _libc.unshare(ctypes.c_int(_CLONE_NEWNS)))
+        mount("", "/", "", MS_REC | MS_PRIVATE)
+        namespace = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return namespace, function()
+        except BaseException:
+            os.close(namespace)
+            raise
 
     return _in_thread(make)
 

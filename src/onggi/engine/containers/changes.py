@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 from onggi.engine.containers.roots import bare_root, changed_layers
 from onggi.engine.core import Core
-from onggi.runtime.user import read_accounts
+from onggi.runtime.user import read_accounts, resolve_user
 from onggi.store.containers import StoredContainer
 from onggi.tree.differences import Change, top_changes
 from onggi.tree.layer_tree import DirectoryLayer, KeptDirectories
 from onggi.tree.pack import PackRules, pack
 
-__all__ = ["container_changes", "container_tar", "pack_rules", "packed_root"]
+__all__ = ["container_changes", "container_tar", "pack_rules", "packed_tree", "read_user"]
 
 
 def container_changes(core: Core, stored: StoredContainer) -> Iterator[Change]:
@@ -25,18 +25,34 @@ def container_changes(core: Core, stored: StoredContainer) -> Iterator[Change]:
 def container_tar(core: Core, stored: StoredContainer) -> Iterator[bytes]:
     """All its files as an archive, without those of volumes and other mounts, in pieces. Raises DataLoss."""
     with bare_root(core, stored) as root:
-        yield from packed_root(root, core.config.compat)
+        yield from packed_tree(root, core.config.compat, names=root)
 
 
-def packed_root(root: int, compat: str, top: bytes = b"", name: bytes = b"") -> Iterator[bytes]:
-    """What is below ``top`` in the root that is open as ``root``; see :func:`pack`."""
+def packed_tree(
+    directory: int, compat: str, top: bytes = b"", name: bytes = b"", *, names: int | None = None
+) -> Iterator[bytes]:
+    """What is below ``top`` in an open directory; see :func:`pack`.
+
+    ``names`` is the root whose passwd and group files name owners.
+    """
     kept = KeptDirectories()
-    tree = DirectoryLayer(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root), kept)
+    opened = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    tree = DirectoryLayer(opened, kept)
     try:
-        yield from pack(tree, pack_rules(compat, *_own_names(root, compat)), top, name)
+        own = ({}, {}) if names is None else _own_names(names, compat)
+        yield from pack(tree, pack_rules(compat, *own), top, name)
     finally:
         tree.close()
         kept.close()
+
+
+def read_user(root: int, stored: StoredContainer) -> tuple[int, int] | None:
+    """User and group that the container runs as, by its own files; None where it says none."""
+    spec = stored.config.get("User") or ""
+    if not spec:
+        return None
+    user = resolve_user(spec, read_accounts(root))
+    return user.uid, user.gid
 
 
 def pack_rules(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -25,10 +26,12 @@ from onggi.store.journal import Event
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
-    from typing import Any, TypeVar
+    from pathlib import Path
+    from typing import Any, BinaryIO, TypeVar
 
     T = TypeVar("T")
 
+    from onggi.engine.containers.copying import ContainerFiles
     from onggi.engine.containers.executions import ExecOptions, Execution
     from onggi.engine.containers.log_entries import LogEntry
     from onggi.engine.containers.networking import Networks
@@ -372,6 +375,26 @@ class Container:
 
         yield from container_tar(self._core, self.stored)
         self._emit("export")
+
+    def files(self, name: str = "") -> ContainerFiles:
+        """Its files, with Docker's own rules for paths; errors call it ``name``."""
+        from onggi.engine.containers.copying import ContainerFiles
+
+        return ContainerFiles(self._core, self.stored, name or self.name)
+
+    def copy_in(self, source: str | Path | bytes | BinaryIO, target: str, *, follow: bool = False) -> None:
+        """Copy a path of this host (text or Path), or make a file of bytes or of a binary file.
+
+        Raises NoSuchPath, CopyRefused, FileNotInContainer, CannotOverwrite, ReadOnlyTarget.
+        """
+        if isinstance(source, str | os.PathLike):
+            self.files().copy_in(os.fspath(source), target, follow=follow)
+        else:
+            self.files().write(source, target)
+
+    def copy_out(self, path: str, target: str | Path, *, follow: bool = False) -> None:
+        """Copy to a path of this host. Raises FileNotInContainer, CopyRefused, CannotOverwrite."""
+        self.files().copy_out(path, os.fspath(target), follow=follow)
 
     def commit(
         self,

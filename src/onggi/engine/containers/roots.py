@@ -11,6 +11,7 @@ from pathlib import Path
 from onggi.engine.containers.names import ContainerNotFound
 from onggi.engine.containers.removal import is_running
 from onggi.engine.containers.start import supervisor_lock
+from onggi.engine.containers.stopped_mounts import stopped_root
 from onggi.engine.core import Core
 from onggi.layers.writable import NoWritableLayer, WritableLayer
 from onggi.oci.digest import CacheID
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from onggi.tree.layer_tree import LayerTree
     from onggi.tree.merged import Merged
 
-__all__ = ["bare_root", "changed_layers", "wait_for_root"]
+__all__ = ["bare_root", "changed_layers", "mounted_root", "wait_for_root"]
 
 _POLL_S = 0.05
 
@@ -40,6 +41,27 @@ def bare_root(core: Core, stored: StoredContainer) -> Iterator[int]:
         if lease is not None:
             held.enter_context(lease)
         root = core.writable.mount(core.writable.get(stored.id)) if running is None else running
+        held.callback(os.close, root)
+        yield root
+
+
+@contextmanager
+def mounted_root(core: Core, stored: StoredContainer) -> Iterator[int]:
+    """A descriptor (O_PATH) of its root directory as the container sees it: volumes, files of the host.
+
+    Of one that does not run the mounts are made in a namespace that ends with the block; nobody
+    starts it meanwhile. Raises DataLoss, MountError.
+    """
+    with core.writing(), ExitStack() as held:
+        lease, running = wait_for_root(core, stored, bare=False)
+        if running is not None:
+            held.callback(os.close, running)
+            yield running
+            return
+        assert lease is not None
+        held.enter_context(lease)
+        namespace, root = stopped_root(core, stored)
+        held.callback(os.close, namespace)
         held.callback(os.close, root)
         yield root
 
