@@ -49,9 +49,17 @@ def test_killed_at_some_points(crash: Campaign, name: str) -> None:
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize("name", ["pull", "healing"])
-def test_killed_with_contents_on_blocks(crash: Campaign, name: str, monkeypatch) -> None:
-    monkeypatch.setenv("ONGGI_STORAGE_OPTS", "erofs.block-size=4096")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("pull", "erofs.block-size=4096"),
+        ("healing", "erofs.block-size=4096"),
+        ("pull", "erofs.immutable=true"),
+        ("removal", "erofs.immutable=true"),
+    ],
+)
+def test_killed_with_other_settings(crash: Campaign, name: str, options: str, monkeypatch) -> None:
+    monkeypatch.setenv("ONGGI_STORAGE_OPTS", options)
     story = EROFS_STORIES[name]
     problems = sample(partial(crash.kill, story), crash.calls(story), 3)
     assert not problems, "\n".join(problems)

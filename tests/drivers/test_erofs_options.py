@@ -14,6 +14,8 @@ from onggi.errors import InvalidArgument
         ((), ErofsOptions()),
         (("erofs.block-size=512",), ErofsOptions(512)),
         (("erofs.block-size=512", "erofs.block-size=4096"), ErofsOptions(4096)),
+        (("erofs.immutable=true",), ErofsOptions(512, True)),
+        (("erofs.immutable=true", "erofs.immutable=false"), ErofsOptions()),
         (("overlay2.size=10G", "dm.basesize=1G"), ErofsOptions()),
     ],
 )
@@ -25,6 +27,7 @@ def test_taken(texts, expected):
     "text, words",
     [
         ("erofs.block-size=1024", "erofs.block-size=1024: it is 512 or 4096"),
+        ("erofs.immutable=yes", "erofs.immutable=yes: it is true or false"),
         ("erofs.block-size", "a value is missing"),
         ("erofs.blocksize=4096", "erofs.blocksize: there is no such setting"),
     ],

@@ -78,26 +78,16 @@ class Erofs:
         make_directory(self._home, 0o710)
 
     def status(self) -> list[tuple[str, str]]:
-        """``DriverStatus``: the file system below, and whether layers can be mounted there."""
-        from onggi.linux.filesystem import statfs_type
+        """``DriverStatus``: the file system below, how layers are kept, what can be done with them."""
+        from onggi.drivers.erofs_host import status
 
-        reason = self._why_not_mountable()
-        return [
-            ("Backing Filesystem", statfs_type(str(self._existing_parent()))),
-            ("Block Size", str(self._options.block_bytes)),
-            ("Mounts", f"no: {reason}" if reason else "by descriptor"),
-        ]
+        return status(self._options, self._existing_parent())
 
     def lacks(self) -> list[tuple[str, str]]:
-        """Mounting, where this user, kernel or file system has it not."""
-        reason = self._why_not_mountable()
-        hint = "looking into images works without: image files, image cat, image cp, layer ls, layer cat"
-        return [(f"layers cannot be mounted: {reason}", hint)] if reason else []
+        """Mounting and immutable files, where this user, kernel or file system has them not."""
+        from onggi.drivers.erofs_host import lacks
 
-    def _why_not_mountable(self) -> str:
-        from onggi.drivers.erofs_probe import why_not_mountable
-
-        return why_not_mountable(self._existing_parent())
+        return lacks(self._options, self._existing_parent())
 
     def _existing_parent(self) -> Path:
         path = self._home
@@ -144,10 +134,14 @@ class Erofs:
         remove_tree(staged.directory, must_succeed=True)
 
     def flush(self, staged: Sequence[StagedDirectory]) -> None:
-        """Flush layers that had to be unpacked, and those that will take another's place.
+        """Protect what is set to be; flush layers that had to be unpacked, or will take another's place.
 
         What is new can wait for :meth:`sync`: its place has no meaning before layerdb names it.
         """
+        if self._options.immutable:
+            from onggi.drivers.erofs_host import protect
+
+            protect([each.directory for each in staged])
         if any(each.diff.is_dir() for each in staged):
             self._sync_file_system()
         _sync_files([each.directory for each in staged if self.path(each.cache_id).exists()])

@@ -1,7 +1,7 @@
-"""Does a file system of this host take layers that are a tar and an index? Tried, not guessed.
+"""What a file system of this host can do for layers that are contents and an index. Tried, not guessed.
 
-Two layers of one file each are written into files without a name, mounted detached, and put into
-an overlay by descriptor; the file is read through it. Nothing has a name meanwhile, so nothing
+For mounting, two layers of one file each are written into files without a name, mounted detached, and
+put into an overlay by descriptor; the file is read through it. Nothing has a name meanwhile, so nothing
 is left behind however it ends; it takes about a millisecond.
 """
 
@@ -16,11 +16,13 @@ from pathlib import Path
 from onggi.archive.erofs.format import BLOCK_BITS_TAR
 from onggi.archive.erofs.writer import write_index
 from onggi.drivers.erofs_mount import CannotMount, DamagedIndex, detached_mount
+from onggi.linux.file_flags import has_verity, set_immutable
+from onggi.linux.filesystem import statfs_type
 from onggi.linux.mount import overlay_detached
 from onggi.linux.mount_calls import MountError
 from onggi.tree.expected import Node
 
-__all__ = ["why_not_mountable"]
+__all__ = ["knows_verity", "why_not_immutable", "why_not_mountable"]
 
 _CONTENT = b"onggi".ljust(512, b"\0")
 
@@ -42,6 +44,33 @@ def why_not_mountable(directory: Path) -> str:
     except (MountError, OSError) as error:
         return str(error)
     return ""
+
+
+def why_not_immutable(directory: Path) -> str:
+    """Why files in (or below) an existing directory cannot be made immutable; empty when they can."""
+    with ExitStack() as stack:
+        try:
+            fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, fd)
+            set_immutable(fd, True)
+            set_immutable(fd, False)
+        except PermissionError:
+            return "it needs root (CAP_LINUX_IMMUTABLE)"
+        except OSError as error:
+            return f"{statfs_type(str(directory))} has no such flag ({error.strerror})"
+    return ""
+
+
+def knows_verity(directory: Path) -> bool:
+    """Whether fs-verity could be had for files in (or below) an existing directory."""
+    try:
+        fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return False
+    try:
+        return has_verity(fd)
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from onggi.archive.tarsplit import read_gzip
 from onggi.drivers.aligned import archive, scan
 from onggi.drivers.erofs_names import DATA, INDEX, SPLIT
 from onggi.drivers.keep import tree_index
-from onggi.drivers.rederive import WrongTar, replace_file, settle
+from onggi.drivers.rederive import CAPABILITIES, WrongTar, replace_files
 from onggi.drivers.stream import confine
 
 __all__ = ["rederive_aligned"]
@@ -28,8 +28,7 @@ def rederive_aligned(request: dict[str, object]) -> dict[str, object]:
     status = os.fstat(directory)
     data = os.open(DATA, flags, dir_fd=directory)
     split = os.open(SPLIT, flags, dir_fd=directory)
-    # The files belong to whoever keeps the layers; nothing else is written.
-    confine(directory, ("CAP_DAC_OVERRIDE", "CAP_FOWNER"))
+    confine(directory, CAPABILITIES)
     hashed = sha256()
 
     def pieces() -> Iterator[bytes]:
@@ -43,6 +42,6 @@ def rederive_aligned(request: dict[str, object]) -> dict[str, object]:
     if diff_id != request["diff_id"]:
         raise WrongTar(SPLIT, diff_id)
     uuid = bytes.fromhex(str(request["uuid"]))
-    replace_file(directory, INDEX, tree_index(scanned.tree, scanned.end, uuid, block_bits=BLOCK_BITS_4K))
-    settle(directory, status, (data, split))
+    index = tree_index(scanned.tree, scanned.end, uuid, block_bits=BLOCK_BITS_4K)
+    replace_files(directory, {INDEX: index}, (data, split), status)
     return {"size": scanned.tree.sizes()[0]}

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from onggi.errors import FailedPrecondition, OnggiError, ResourceExhausted
@@ -100,14 +103,37 @@ def write_file(path: Path, data: bytes, mode: int, *, durable_name: bool = True)
 
 
 def remove_tree(path: Path, *, must_succeed: bool = False) -> None:
-    """Delete a directory and all below it; what is gone already is no error."""
+    """Delete a directory and all below it, immutable files too; what is gone already is no error."""
     # Imported here: it brings every archive format along, and looking needs none of it.
     import shutil
 
+    def failed(function: Callable[..., object], name: str, error: BaseException) -> None:
+        if isinstance(error, PermissionError) and function is os.unlink and _unlinked_anyway(name):
+            return
+        if must_succeed:
+            raise error
+
     try:
-        shutil.rmtree(path, ignore_errors=not must_succeed)
+        if sys.version_info >= (3, 12):
+            shutil.rmtree(path, onexc=failed)
+        else:
+            shutil.rmtree(path, onerror=lambda function, name, info: failed(function, name, info[1]))
     except FileNotFoundError:
         return
+
+
+def _unlinked_anyway(name: str) -> bool:
+    """Delete a file that was made immutable; False where that is not what is in the way."""
+    from onggi.linux.file_flags import make_mutable
+
+    try:
+        if not stat.S_ISREG(os.lstat(name).st_mode):
+            return False
+        make_mutable(name)
+        os.unlink(name)
+    except OSError:
+        return False
+    return True
 
 
 def remove_temporary_files(directory: Path) -> None:
