@@ -62,6 +62,19 @@ def test_flags_win_over_environment_over_file_over_defaults(load) -> None:
     assert config.max_download_attempts == 5
 
 
+def test_who_is_not_root_has_images_at_home(load, monkeypatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    home = {"HOME": "/home/u"}
+    config = load(None, home)
+    assert str(config.data_root) == "/home/u/.local/share/onggi" and str(config.exec_root) == "/run/onggi"
+    places = {**home, "XDG_DATA_HOME": "/home/u/data", "XDG_RUNTIME_DIR": "/run/user/1000"}
+    config = load(None, places)
+    assert (str(config.data_root), str(config.exec_root)) == ("/home/u/data/onggi", "/run/user/1000/onggi")
+    assert str(load({"data-root": "/file"}, places).data_root) == "/file"
+    assert str(load(None, {**places, "ONGGI_DATA_ROOT": "/environment"}).data_root) == "/environment"
+    assert str(load(None, places, data_root="/flag").data_root) == "/flag"
+
+
 def test_a_flag_that_is_none_counts_as_absent(load) -> None:
     assert str(load({"data-root": "/file"}, data_root=None).data_root) == "/file"
 

@@ -66,6 +66,9 @@ def caller_environment() -> Mapping[str, str]:
 class Config:
     """Every setting of an engine. Sizes in bytes, times in seconds; paths are absolute.
 
+    Without root, ``data_root`` is ``$XDG_DATA_HOME/onggi`` (``~/.local/share/onggi``) and
+    ``exec_root`` is ``$XDG_RUNTIME_DIR/onggi`` unless something else is said.
+
     ``storage_driver`` empty means: the one the data root has, else the best of this host.
     ``registry_mirrors`` are docker.io's, ``registries`` maps any registry's host to its own;
     each URL ends in one slash. ``insecure_registries`` are ``host[:port]`` or networks in
@@ -128,7 +131,7 @@ class Config:
         flags = {name: value for name, value in (flags or {}).items() if value is not None}
         named = flags.get("config_file") or environ.get("ONGGI_CONFIG")
         path = _config_file(named) if named else Path(DEFAULT_CONFIG_FILE)
-        settings: dict[str, Any] = {"config_file": path}
+        settings: dict[str, Any] = {"config_file": path} | _places_of_user(environ)
         settings |= _from_docker_environment(environ)
         settings |= _from_file(path, required=bool(named))
         settings |= _from_environment(environ)
@@ -208,6 +211,18 @@ def _from_docker_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         settings["certs_dirs"] = (_absolute(os.path.join(configs, "docker/certs.d")), *_CERTS_DIRS)
     own = {"docker_auth_config": "DOCKER_AUTH_CONFIG", "default_platform": "DOCKER_DEFAULT_PLATFORM"}
     return settings | {name: environ[key] for name, key in own.items() if environ.get(key)}
+
+
+def _places_of_user(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Where who is not root has images, and what lives until the host is off (XDG base directories)."""
+    if os.geteuid() == 0:
+        return {}
+    home = environ.get("HOME") or _home_of_user()
+    data = environ.get("XDG_DATA_HOME") or os.path.join(home, ".local/share")
+    places = {"data_root": _absolute(os.path.join(data, "onggi"))}
+    if run := environ.get("XDG_RUNTIME_DIR"):
+        places["exec_root"] = _absolute(os.path.join(run, "onggi"))
+    return places
 
 
 def _home_of_user() -> str:

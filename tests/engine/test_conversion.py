@@ -97,6 +97,9 @@ def test_keep(root: Path, small_shop: str) -> None:
     with pytest.raises(FailedPrecondition, match="overlay2 holds images here already") as caught:
         convert(root, small_shop, "overlay2")
     assert "--to erofs" in caught.value.hint
+    with open_engine(root, small_shop) as engine:
+        names = [item.name for item in engine.gc(explain=True).items if item.kind == "conversion"]
+    assert names == ["image/overlay2", "overlay2"]
     assert convert(root, small_shop, "erofs").removed == ("overlay2",)
     assert nothing_is_left(root, "overlay2") and sound(root, small_shop)
 
@@ -112,6 +115,23 @@ def test_refused_while_something_stands_on_it(root: Path, small_shop: str) -> No
         with pytest.raises(StorageInUse, match="container cccccccccccc"):
             engine.convert_storage("erofs")
     assert driver(root, small_shop) == "overlay2" and not (root / "erofs").exists()
+
+
+def test_a_dry_run_says_what_would_refuse_it(root: Path, small_shop: str) -> None:
+    with open_engine(root, small_shop) as engine:
+        container = root / "containers" / ("c" * 64)
+        container.mkdir()
+        document = {"ID": "c" * 64, "Image": engine.images.get("web:v1").id, "State": {"Running": False}}
+        (container / "config.v2.json").write_text(json.dumps(document))
+        with engine.images.get("web:v1").mount() as mounted:
+            report = engine.convert_storage("erofs", dry_run=True)
+            assert [each.who for each in report.refusals] == [
+                "container cccccccccccc",
+                f"the mount on {mounted}",
+            ]
+            assert "docker rm cccccccccccc" in report.refusals[0].hint
+        assert len(engine.convert_storage("erofs", dry_run=True).refusals) == 1
+    assert driver(root, small_shop) == "overlay2"
 
 
 def test_refused_while_others_write(root: Path, small_shop: str) -> None:
@@ -155,6 +175,13 @@ def test_a_conversion_that_is_given_up(root: Path, small_shop: str, monkeypatch)
         convert(root, small_shop, "erofs")
     assert driver(root, small_shop) == "overlay2" and (root / "erofs").is_dir()
     assert convert(root, small_shop, "erofs", dry_run=True).already == 4
+    with open_engine(root, small_shop) as engine:
+        told = [item for item in engine.gc(explain=True, dry_run=True).items if item.kind == "conversion"]
+    assert [(item.name, item.verdict) for item in told] == [
+        ("onggi/converting/erofs", "keep"),
+        ("erofs", "keep"),
+    ]
+    assert "storage convert --to overlay2" in told[0].reason and told[1].size_bytes > 0
     assert convert(root, small_shop, "overlay2").removed == ("erofs",)
     assert nothing_is_left(root, "erofs") and sound(root, small_shop)
 

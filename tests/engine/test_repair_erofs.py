@@ -126,7 +126,10 @@ def test_a_layer_is_replaced_under_a_mount(tags: Damaged) -> None:
     with tags.engine.images.get("tags:v2").mount() as old:
         names = sorted(path.name for path in old.iterdir())
         edit(tags)
-        assert tags.repair().layers[0].fetched and tags.clean()
+        report = tags.repair()
+        assert report.layers[0].fetched and tags.clean()
+        assert f"the mount on {old} still has the old files of layer 1" in report.lines()[-1]
+        assert f"onggi image unmount {old}, and mount it again" in report.stale[0]
         assert sorted(path.name for path in old.iterdir()) == names
         assert len((old / "a").read_bytes()) == 1
         with tags.engine.images.get("tags:v2").mount() as new:

@@ -72,7 +72,10 @@ def _lines(report: ConversionReport) -> list[str]:
     if report.dry_run:
         lines = [f"Would convert {what} from {report.source} to {report.to}"]
         lines.append(f"Space: about {human_size(report.size_bytes)} of {human_size(report.free_bytes)} free")
-        return lines + ([f"Would then remove the data of {gone}"] if gone else [])
+        lines += [f"Would then remove the data of {gone}"] if gone else []
+        return lines + [
+            f"Would be refused: {each.who} stands on its files ({each.hint})" for each in report.refusals
+        ]
     lines = [f"Converted {what} from {report.source} to {report.to}"]
     return lines + ([f"Removed the data of {gone}"] if gone else [f"Kept the data of {report.source}"])
 
@@ -88,4 +91,5 @@ def _json(report: ConversionReport) -> dict[str, Any]:
         "FreeBytes": report.free_bytes,
         "Removed": list(report.removed),
         "DryRun": report.dry_run,
+        "Refusals": [each.message for each in report.refusals],
     }

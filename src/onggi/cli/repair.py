@@ -57,6 +57,7 @@ def _json(report: RepairReport) -> dict[str, Any]:
         "ImageID": report.image_id,
         "Findings": [finding_json(finding) for finding in report.findings],
         "ConfigFetched": report.config_fetched,
+        "Stale": list(report.stale),
         "Layers": [
             {
                 "Layer": layer.layer,

@@ -42,7 +42,7 @@ _GLOBAL = (
     Flag(
         "data-root",
         "string",
-        "Directory that holds images and layers",
+        "Directory that holds images and layers (without root: $XDG_DATA_HOME/onggi)",
         default="/var/lib/onggi",
         completes="directory",
     ),

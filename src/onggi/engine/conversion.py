@@ -45,6 +45,7 @@ class StorageInUse(Conflict):
 
     def __init__(self, who: str, way_out: str) -> None:
         super().__init__(f"convert storage: {who} stands on its files", hint=way_out)
+        self.who = who
 
 
 class HoldsImages(FailedPrecondition):
@@ -72,7 +73,8 @@ class ConversionReport:
     """``layers`` were converted now, ``already`` by a command before that was stopped.
 
     ``size_bytes`` are those of their tars; ``free_bytes`` of the file system, before.
-    ``removed``: drivers whose data are gone (in a dry run: would go).
+    ``removed``: drivers whose data are gone (in a dry run: would go). ``refusals``: what stands on the
+    files, so that the conversion would be refused (in a dry run only).
     """
 
     source: str
@@ -84,6 +86,7 @@ class ConversionReport:
     free_bytes: int
     removed: tuple[str, ...]
     dry_run: bool
+    refusals: tuple[StorageInUse, ...] = ()
 
 
 class Conversion:
@@ -114,7 +117,8 @@ class Conversion:
         with self._core.writing(alone=True):
             report = self._plan(keep=keep, dry_run=False)
             if self._to != self._core.driver.name:
-                self._refuse_if_used()
+                for refusal in self._users():
+                    raise refusal
                 self._convert()
             for each in report.removed:
                 self._remove(each)
@@ -145,6 +149,7 @@ class Conversion:
             status.f_bavail * status.f_frsize,
             () if keep else tuple(self._old_drivers()),
             dry_run,
+            tuple(self._users()) if dry_run and self._to != source else (),
         )
 
     def _layers(self) -> list[LayerRecord]:
@@ -183,15 +188,14 @@ class Conversion:
             if ours and (layout.image.is_dir() or layout.driver_home.is_dir() or each in begun):
                 yield each
 
-    def _refuse_if_used(self) -> None:
-        for container in known_containers(self._core.layout):
-            raise StorageInUse(
-                f"container {container.short_id}", f"remove it: docker rm {container.short_id}"
-            )
-        for name in self._core.layers.db.containers():
-            raise StorageInUse(f"container {name[:12]}", f"remove it: docker rm {name[:12]}")
+    def _users(self) -> Iterator[StorageInUse]:
+        """Everything that stands on the files, each as the refusal that it is."""
+        containers = {container.short_id for container in known_containers(self._core.layout)}
+        containers |= {name[:12] for name in self._core.layers.db.containers()}
+        for short in sorted(containers):
+            yield StorageInUse(f"container {short}", f"remove it: docker rm {short}")
         for mount in Mounts(self._core).list():
-            raise StorageInUse(f"the mount on {mount.path}", f"unmount it: onggi image unmount {mount.path}")
+            yield StorageInUse(f"the mount on {mount.path}", f"unmount it: onggi image unmount {mount.path}")
 
     # --- doing ----------------------------------------------------------------------------
 

@@ -80,20 +80,34 @@ class RepairedLayer:
 
 @record
 class RepairReport:
-    """What was wrong with an image, and what was done about it; nothing, where nothing was."""
+    """What was wrong with an image, and what was done about it; nothing, where nothing was.
+
+    ``stale``: who still stands on files that were replaced, and what lets them see the new ones.
+    """
 
     image_id: ImageID
     name: str
     findings: tuple[Finding, ...]
     layers: tuple[RepairedLayer, ...]
     config_fetched: bool
+    stale: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """What was wrong, then what was done; empty where nothing was."""
         lines = [str(finding) for finding in self.findings]
         if self.config_fetched:
             lines.append("Repaired config: fetched again")
-        return lines + [f"Repaired {layer}" for layer in self.layers]
+        return [*lines, *(f"Repaired {layer}" for layer in self.layers), *self.stale]
+
+
+@record
+class _User:
+    """Who stands on the layers of ``chains``; how to ``end`` that, and how to have them see new files."""
+
+    chains: set[ChainID]
+    who: str
+    end: str
+    renew: str
 
 
 class Repair:
@@ -135,7 +149,8 @@ class Repair:
             done = self._repair(shown, image_id, placed, checks, origins, force=force)
         if findings:
             self._core.emit("repair", image_id, {"name": name})
-        return RepairReport(image_id, shown, tuple(findings), tuple(done), lost is not None)
+        stale = tuple(self._stale(done))
+        return RepairReport(image_id, shown, tuple(findings), tuple(done), lost is not None, stale)
 
     def _config(self, image_id: ImageID, origins: Origins, lost: Finding | None) -> ImageConfig:
         if lost is None:
@@ -221,25 +236,36 @@ class Repair:
         placed = [each for each in placed if not self._can_be_replaced(each.layer.chain_id)]
         if not placed:
             return
-        for chains, who, way_out in self._users():
+        for user in self._users():
             for each in placed:
-                if each.layer.chain_id in chains:
-                    raise LayerInUse(shown, each.index, who, way_out)
+                if each.layer.chain_id in user.chains:
+                    raise LayerInUse(shown, each.index, user.who, user.end)
 
     def _can_be_replaced(self, chain: ChainID) -> bool:
         cache_id = read_cache_id(self._core.layers, chain)
         return cache_id is not None and self._core.driver.can_be_replaced(cache_id)
 
-    def _users(self) -> Iterator[tuple[set[ChainID], str, str]]:
-        """Running containers and mounts: the chains they stand on, who they are, how to end them."""
+    def _stale(self, done: Sequence[RepairedLayer]) -> Iterator[str]:
+        """Who has files mounted that are no longer the layer's."""
+        derived = self._core.driver.derived
+        replaced = {each.chain_id: each for each in done if each.fetched or derived & set(each.files)}
+        for user in self._users() if replaced else ():
+            for chain in user.chains & replaced.keys():
+                layer = replaced[chain].layer
+                yield f"{user.who} still has the old files of layer {layer}: {user.renew}"
+
+    def _users(self) -> Iterator[_User]:
+        """Running containers and mounts."""
         for container in known_containers(self._core.layout):
             if container.running:
                 name = container.short_id
                 chains = self._chains(container.image_id)
-                yield chains, f"running container {name}", f"stop it: docker stop {name}"
+                end, renew = f"stop it: docker stop {name}", f"start it anew: docker restart {name}"
+                yield _User(chains, f"running container {name}", end, renew)
         for mount in Mounts(self._core).list():
             chains = self._chains(mount.image_id)
-            yield chains, f"the mount on {mount.path}", f"unmount it: onggi image unmount {mount.path}"
+            end = f"unmount it: onggi image unmount {mount.path}"
+            yield _User(chains, f"the mount on {mount.path}", end, f"{end}, and mount it again")
 
     def _chains(self, image_id: ImageID) -> set[ChainID]:
         if image_id not in self._core.images:

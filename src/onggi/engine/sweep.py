@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from onggi.engine.core import Core
 from onggi.engine.gc import Found
 from onggi.engine.marks import Marks
-from onggi.engine.sweep_files import blobs, distribution, locks, mounts, notes, temporary_files
+from onggi.engine.sweep_files import blobs, conversions, distribution, locks, mounts, notes, temporary_files
 from onggi.engine.sweep_layers import (
     directories,
     image_metadata,
@@ -39,6 +39,7 @@ def everything(core: Core, marks: Marks) -> Iterator[Found]:
     yield from staging(core)
     yield from directories(core, marks)
     yield from links(core, marks)
+    yield from conversions(core)
     yield from distribution(core)
     yield from blobs(core)
     yield from temporary_files(core)

@@ -9,14 +9,17 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from onggi.drivers.choice import DRIVERS
 from onggi.engine.core import Core
 from onggi.engine.gc import Found, goes, stays
 from onggi.engine.marks import is_settled, listdir, text_of
 from onggi.engine.mounts import Mounts
 from onggi.oci.digest import ChainID, Digest, ImageID
+from onggi.store.conversion import chosen_driver, convertings
+from onggi.store.layout import Layout
 from onggi.store.locks import want_lock
 
-__all__ = ["blobs", "distribution", "locks", "mounts", "notes", "temporary_files"]
+__all__ = ["blobs", "conversions", "distribution", "locks", "mounts", "notes", "temporary_files"]
 
 # Seconds that what was learnt of a blob outlives its layer (Docker keeps it for ever). It saves a
 # download or an upload when the layer comes back, as after a rollback; that happens in weeks.
@@ -55,6 +58,21 @@ def _forget_blob(core: Core, path: Path) -> bool:
             return False
         path.unlink(missing_ok=True)
         return True
+
+
+def conversions(core: Core) -> Iterator[Found]:
+    """What ``storage convert`` left of another driver: no images of this root any more, or not yet."""
+    root, current = core.layout.root, core.driver.name
+    begun = convertings(root)
+    for driver in DRIVERS:
+        layout = Layout(root, driver)
+        if driver == current or not (driver in begun or chosen_driver(root) == current):
+            continue
+        for path in (root / "onggi" / "converting" / driver, layout.image, layout.driver_home):
+            if path.is_dir():
+                what = "begun and not ended" if driver in begun else "kept"
+                reason = f"a conversion left it ({what}): 'onggi storage convert --to {current}' removes it"
+                yield stays("conversion", str(path.relative_to(root)), path, reason)
 
 
 def blobs(core: Core) -> Iterator[Found]:
