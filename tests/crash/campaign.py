@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from onggi.store.atomic import remove_tree
 from tests.crash.checks import Snapshot, snapshot
 from tests.crash.child import command, open_engine
 from tests.crash.power import Disk, PowerCut
@@ -45,9 +46,9 @@ class Campaign:
     def fresh_root(self) -> Iterator[Path]:
         """A data root that is deleted afterwards."""
         root = self.work / "root"
-        shutil.rmtree(root, ignore_errors=True)
+        remove_tree(root)  # immutable files too
         yield root
-        shutil.rmtree(root, ignore_errors=True)
+        remove_tree(root)
 
     def pull(self, root: Path, name: str = APP) -> None:
         """A pull that must succeed."""
