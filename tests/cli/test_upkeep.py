@@ -54,11 +54,14 @@ def test_gc_tells_what_is_in_use(full: Onggi) -> None:
         full.run("image", "umount", "--all")
 
 
+_NETWORKS = "all networks not used by at least one container"
+
+
 @pytest.mark.parametrize(
     ("words", "lines"),
     [
-        ([], ["all dangling images"]),
-        (["-a", "--volumes"], ["all images without at least one container associated to them"]),
+        ([], [_NETWORKS, "all dangling images"]),
+        (["-a", "--volumes"], [_NETWORKS, "all images without at least one container associated to them"]),
         (["--until", "24h"], ["all images that were not used for 24h"]),
         (["--keep-bytes", "1GB"], ["least recently used images, until 1GB are left"]),
     ],

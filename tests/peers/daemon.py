@@ -15,19 +15,30 @@ from tests.peers.processes import Process, require, wait_until
 __all__ = ["Daemon"]
 
 
+_WITH_LOOPBACK = 'ip link set lo up && exec "$@"'
+
+
 class Daemon:
     """dockerd 20.10 without networks; a context manager that always stops it.
 
-    ``settings`` are those of daemon.json.
+    ``settings`` are those of daemon.json. ``own_network``: with networks, in a network namespace of
+    its own; no registry of the test run is reached from there.
     """
 
     def __init__(
-        self, data_root: Path, work: Path, *, mirror: str = "", settings: Mapping[str, object] | None = None
+        self,
+        data_root: Path,
+        work: Path,
+        *,
+        mirror: str = "",
+        settings: Mapping[str, object] | None = None,
+        own_network: bool = False,
     ) -> None:
         self.data_root = data_root
         self._work = work
         self._mirror = mirror
         self._settings = settings or {}
+        self._own_network = own_network
         self._process: Process | None = None
 
     @property
@@ -45,9 +56,11 @@ class Daemon:
             *("--pidfile", str(self._work / "d.pid")),
             *("--host", f"unix://{self._socket}"),
             *("--config-file", str(self._work / "none.json")),
-            "--bridge=none",
-            "--iptables=false",
         ]
+        if self._own_network:
+            command = [require("unshare"), "--net", "sh", "-c", _WITH_LOOPBACK, "sh", *command]
+        else:
+            command += ["--bridge=none", "--iptables=false"]
         (self._work / "none.json").write_text(json.dumps(self._settings))
         if self._mirror:
             command += ["--registry-mirror", self._mirror]

@@ -47,7 +47,8 @@ def published_ports(session: Session) -> tuple[dict[str, Any], dict[str, list[di
                 raise NetworkOptionError(f"invalid port format for --expose: {text}")
             exposed |= {inside: {} for inside, _, _ in parse_publication(text)}
     except InvalidArgument as error:
-        raise NetworkOptionError(error.message) from error
+        words = error.message.replace("Invalid ip", "invalid IP")
+        raise NetworkOptionError(words[:1].lower() + words[1:]) from error
     return exposed, bindings
 
 
@@ -72,7 +73,7 @@ def _long_port(text: str) -> str:
 
 def network_settings(session: Session) -> tuple[str, dict[str, dict[str, Any]]]:
     """NetworkMode, and Docker's EndpointsConfig of all networks named. Raises NetworkOptionError."""
-    named = [_network(text) for text in session.flag("network")]
+    named = [_named(text) for text in session.flag("network")]
     if not named:
         named = [(_DEFAULT, {})]
     first, settings = named[0]
@@ -83,6 +84,8 @@ def network_settings(session: Session) -> tuple[str, dict[str, dict[str, Any]]]:
     if session.flag("network-alias") and not _joinable(first):
         raise NetworkOptionError("network-scoped aliases are only supported for user-defined networks")
     _add_flags(session, settings)
+    if session.flag("link") and _joinable(first):
+        settings["link"] = list(session.flag("link"))
     found: dict[str, dict[str, Any]] = {}
     for name, given in named:
         if name in found:
@@ -99,6 +102,13 @@ def _joinable(name: str) -> bool:
 
 def _is_bare(name: str) -> bool:
     return name in ("none", "host") or name.startswith("container:")
+
+
+def _named(text: str) -> tuple[str, dict[str, list[str]]]:
+    try:
+        return _network(text)
+    except NetworkOptionError as error:
+        raise NetworkOptionError(f'invalid argument "{text}" for "--network" flag: {error}') from error
 
 
 def _network(text: str) -> tuple[str, dict[str, list[str]]]:
@@ -141,6 +151,8 @@ def _endpoint(fields: Mapping[str, list[str]]) -> dict[str, Any]:
         endpoint["IPAMConfig"] = ipam
     if fields.get("alias"):
         endpoint["Aliases"] = list(fields["alias"])
+    if fields.get("link"):
+        endpoint["Links"] = list(fields["link"])
     if fields.get("mac-address"):
         endpoint["DesiredMacAddress"] = fields["mac-address"][-1]
     if fields.get("driver-opt"):

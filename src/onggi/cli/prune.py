@@ -43,6 +43,8 @@ def run(session: Session) -> int:
 def _warning(session: Session, keep_bytes: int | None, until_s: float | None) -> str:
     """Docker's text; only what will be removed here."""
     lines = ["WARNING! This will remove:"]
+    if until_s is None and keep_bytes is None:
+        lines.append("  - all networks not used by at least one container")
     if until_s is not None:
         lines.append(f"  - all images that were not used for {session.flag('until')}")
     if keep_bytes is not None:
@@ -71,6 +73,8 @@ def _seconds(text: str) -> float:
 
 def _text(report: SystemPruneReport) -> str:
     parts = []
+    if report.networks:
+        parts.append("Deleted Networks:\n" + "".join(f"{name}\n" for name in report.networks) + "\n")
     lines = [
         f"untagged: {effect.untagged}\n" if effect.untagged is not None else f"deleted: {effect.deleted}\n"
         for effect in report.removed
@@ -86,6 +90,7 @@ def _text(report: SystemPruneReport) -> str:
 def _write_json(session: Session, report: SystemPruneReport) -> None:
     session.write_json(
         {
+            "NetworksDeleted": report.networks,
             "ImagesDeleted": [
                 {"Untagged": effect.untagged} if effect.untagged is not None else {"Deleted": effect.deleted}
                 for effect in report.removed

@@ -37,7 +37,7 @@ class Finding:
 
 def examine(core: Core) -> list[Finding]:
     """Every finding, host first."""
-    checks = (_host, _libraries, _owner, _space, _names, _images, _layers, _leftovers)
+    checks = (_host, _libraries, _owner, _networks, _space, _names, _images, _layers, _leftovers)
     return [finding for check in checks for finding in check(core)]
 
 
@@ -79,6 +79,23 @@ def _owner(core: Core) -> Iterator[Finding]:
         yield Finding(WARN, "data root", error.message, error.hint)
     except OnggiError as error:
         yield Finding(FAIL, "data root", error.message, error.hint)
+
+
+def _networks(core: Core) -> Iterator[Finding]:
+    from onggi.network.netavark import Netavark
+
+    for program, otherwise in (
+        ("netavark", "containers can have --network host or none only"),
+        ("iptables", "containers can have --network host or none only"),
+        ("aardvark-dns", "containers of a network do not find each other by name"),
+    ):
+        path = Netavark.find(program)
+        if path:
+            yield Finding(OK, "networks", path)
+        else:
+            yield Finding(
+                WARN, "networks", f"{program} is missing: {otherwise}", f"apt-get install {program}"
+            )
 
 
 def _space(core: Core) -> Iterator[Finding]:

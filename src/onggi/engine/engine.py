@@ -120,7 +120,7 @@ class Engine:
         """Information, disk usage, health."""
         from onggi.engine.system import System
 
-        return System(self._core, lambda: self.auth, lambda: self.images)
+        return System(self._core, lambda: self.auth, lambda: self.images, lambda: self.networks)
 
     @cached_property
     def auth(self) -> Auth:

@@ -12,6 +12,7 @@ from onggi.engine.gc import GcReport, collect
 from onggi.engine.image import Image
 from onggi.engine.images import Images
 from onggi.engine.marks import mounted_images
+from onggi.engine.networks.networks import Networks
 from onggi.engine.removal import PruneReport, Removal, Removed
 from onggi.oci.digest import ChainID
 from onggi.record import record
@@ -33,20 +34,27 @@ class SystemPruneReport:
     leftovers: GcReport
     space_reclaimed_bytes: int
     size_bytes: int
+    networks: list[str]
 
 
 def system_prune(
     core: Core,
     images: Images,
+    networks: Networks,
     *,
     keep_bytes: int | None,
     until_s: float | None,
     all: bool,
     filters: Filters,
 ) -> SystemPruneReport:
-    """Leftovers first, then images: dangling (or ``all`` unused) ones, or by last use."""
+    """Leftovers and networks first, then images: dangling (or ``all`` unused) ones, or by last use.
+
+    By last use only images go: networks have none.
+    """
     leftovers = collect(core, explain=False, dry_run=False)
+    unused: list[str] = []
     if keep_bytes is None and until_s is None:
+        unused = networks.prune(filters)
         pruned = images.prune(all=all, filters=filters)
     else:
         pruned = _Expiry(core, images, filters).run(keep_bytes, until_s)
@@ -55,6 +63,7 @@ def system_prune(
         leftovers,
         pruned.space_reclaimed_bytes + leftovers.reclaimed_bytes,
         root_usage(core),
+        unused,
     )
 
 

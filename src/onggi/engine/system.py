@@ -15,6 +15,7 @@ from onggi.engine.containers.log_drivers import log_drivers
 from onggi.engine.core import Core
 from onggi.engine.doctor import Finding, examine
 from onggi.engine.image import Image
+from onggi.engine.networks.known import network_drivers
 from onggi.oci.digest import ChainID
 from onggi.oci.platform import Platform
 from onggi.oci.timestamps import format_ns
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from onggi.engine.auth import Auth
     from onggi.engine.filters import Filters
     from onggi.engine.images import Images
+    from onggi.engine.networks.networks import Networks
     from onggi.engine.prune import SystemPruneReport
 
 __all__ = ["DiskUsage", "ImageUsage", "LayersOnDisk", "System", "SystemInfo"]
@@ -106,10 +108,17 @@ class SystemInfo:
 class System:
     """Information, disk usage, health, recovery."""
 
-    def __init__(self, core: Core, auth: Callable[[], Auth], images: Callable[[], Images]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        auth: Callable[[], Auth],
+        images: Callable[[], Images],
+        networks: Callable[[], Networks],
+    ) -> None:
         self._core = core
         self._auth = auth
         self._images = images
+        self._networks = networks
 
     def info(self) -> SystemInfo:
         """Facts about the engine, its store and its host."""
@@ -126,7 +135,7 @@ class System:
             "Images": len(core.images.ids()),
             "Driver": core.driver.name,
             "DriverStatus": self._driver_status(),
-            "Plugins": {"Log": log_drivers()},
+            "Plugins": {"Network": network_drivers(), "Log": log_drivers()},
             "SystemTime": format_ns(time.time_ns()),
             "Debug": config.debug,
             "LoggingDriver": config.log_driver,
@@ -218,7 +227,7 @@ class System:
         all: bool = False,
         filters: Filters | None = None,
     ) -> SystemPruneReport:
-        """Remove leftovers and dangling images (``all``: every image no container uses).
+        """Remove leftovers, unused networks and dangling images (``all``: every image no container uses).
 
         With ``until_s`` (seconds) images unused for that long go instead, with ``keep_bytes``
         least recently used ones until the data root is that small; never pinned, mounted or
@@ -227,7 +236,13 @@ class System:
         from onggi.engine.prune import system_prune
 
         return system_prune(
-            self._core, self._images(), keep_bytes=keep_bytes, until_s=until_s, all=all, filters=filters or {}
+            self._core,
+            self._images(),
+            self._networks(),
+            keep_bytes=keep_bytes,
+            until_s=until_s,
+            all=all,
+            filters=filters or {},
         )
 
     def _blobs_size(self) -> int:

@@ -27,6 +27,8 @@ graph-driver store); what Docker has no file for lives under ``onggi/``::
         ├── pins/<image id>                    images that no prune takes (pins.py)
         ├── tags/                              what names meant (tag_journal.py)
         ├── trash/                             what is being deleted (trash.py)
+        ├── networks/<id>.json                 networks of containers (network/store.py)
+        ├── endpoints/<container>              their addresses and ports (network/store.py)
         └── events/                            the journal (journal.py)
 """
 

@@ -106,7 +106,7 @@ def inspect_container(core: Core, stored: StoredContainer, *, size: bool = False
         result["SizeRw"], result["SizeRootFs"] = container_sizes(core, stored)
     result["Mounts"] = mount_points(document)
     result["Config"] = stored.config
-    result["NetworkSettings"] = _network_settings(document.get("NetworkSettings") or {})
+    result["NetworkSettings"] = _network_settings(stored, core.config.compat)
     return result
 
 
@@ -157,13 +157,30 @@ def _mount_point(point: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _network_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
+def _network_settings(container: StoredContainer, compat: str) -> dict[str, Any]:
+    stored: Mapping[str, Any] = container.document.get("NetworkSettings") or {}
     shown = {field: stored.get(field) for field in _NETWORK_FIELDS}
     shown["Ports"] = shown["Ports"] or {}
     networks = {
-        name: {key: value for key, value in endpoint.items() if key not in _HIDDEN_FIELDS}
+        name: _endpoint(container, name, endpoint, compat)
         for name, endpoint in (stored.get("Networks") or {}).items()
     }
     first: Mapping[str, Any] = networks.get("bridge") or {}
     shown |= {field: first.get(field, absent) for field, absent in _OLD_FIELDS}
     return {**shown, "Networks": networks}
+
+
+def _endpoint(
+    container: StoredContainer, network: str, endpoint: Mapping[str, Any], compat: str
+) -> dict[str, Any]:
+    """Docker's EndpointSettings; 28 has other places, and says which names resolve."""
+    plain = {key: value for key, value in endpoint.items() if key not in _HIDDEN_FIELDS}
+    if compat == "20.10":
+        return plain
+    shown = {key: plain.pop(key, None) for key in ("IPAMConfig", "Links", "Aliases", "MacAddress")}
+    shown |= {"DriverOpts": plain.pop("DriverOpts", None), "GwPriority": 0, **plain, "DNSNames": None}
+    if endpoint.get("EndpointID") and network != "bridge" and network not in ("none", "host"):
+        names = (container.name, *(endpoint.get("Aliases") or ()), container.id[:12])
+        hostname = str(container.config.get("Hostname") or "")
+        shown["DNSNames"] = list(dict.fromkeys(name for name in (*names, hostname) if name))
+    return shown

@@ -75,7 +75,8 @@ def endpoint_settings(
 def absent_endpoint(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Docker's EndpointSettings where nothing runs: what somebody asked for, nothing that was given."""
     return {
-        **{name: settings.get(name) or None for name in ("IPAMConfig", "Links", "Aliases")},
+        "IPAMConfig": settings.get("IPAMConfig"),
+        **{name: settings.get(name) or None for name in ("Links", "Aliases")},
         "NetworkID": settings.get("NetworkID") or "",
         "EndpointID": "",
         "Gateway": "",
@@ -85,7 +86,7 @@ def absent_endpoint(settings: Mapping[str, Any]) -> dict[str, Any]:
         "GlobalIPv6Address": "",
         "GlobalIPv6PrefixLen": 0,
         "MacAddress": "",
-        "DriverOpts": settings.get("DriverOpts") or None,
+        "DriverOpts": settings.get("DriverOpts"),
         "IPAMOperational": False,
         **{name: settings[name] for name in ("DesiredMacAddress",) if settings.get(name)},
     }

@@ -17,6 +17,7 @@ from onggi.engine.containers.removal import settle
 from onggi.engine.containers.start import supervisor_lock
 from onggi.engine.core import Core
 from onggi.engine.networks.known import KnownNetworks
+from onggi.engine.networks.links import link_lines
 from onggi.errors import InvalidArgument
 from onggi.linux.namespaces import new_network_namespace
 from onggi.network.addresses import mac_of
@@ -65,13 +66,23 @@ class ContainerNetworks:
 
     def connect(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> Connection:
         """Raises NetworkNotFound, PortTaken, AddressInUse, NetavarkFailed, NetavarkMissing, …"""
-        if bare(host_config.get("NetworkMode") or "") or not document["NetworkSettings"].get("Networks"):
-            return Connection()
+        networks = document["NetworkSettings"].get("Networks")
+        if bare(host_config.get("NetworkMode") or "") or not networks:
+            return self._unconnected(networks or {})
         self._settle_others()
         with self.lease():
             self.clear()
             self.known.settle_bridge()
             return self._connected(document, host_config)
+
+    def _unconnected(self, networks: Mapping[str, Mapping[str, Any]]) -> Connection:
+        """Docker counts ``none`` and ``host`` as networks too; nothing is made for them."""
+        known = {network.name: network.id for network in self.known.all()}
+        settings = {
+            name: {**absent_endpoint(endpoint), "NetworkID": known.get(name, ""), "EndpointID": random_id()}
+            for name, endpoint in networks.items()
+        }
+        return Connection(settings={"Networks": settings} if settings else {})
 
     def disconnect(self, id: str) -> None:
         """Undo what is left of a container's networks; nothing is no error."""
@@ -137,6 +148,7 @@ class ContainerNetworks:
     def _connected(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> Connection:
         id, name = str(document["ID"]), str(document.get("Name") or "").removeprefix("/")
         joined = self._joined(document, host_config)
+        links = self._links(name, host_config, joined)
         default_ip = next((each.network.host_binding for each in joined if each.network.host_binding), "")
         what = f"driver failed programming external connectivity on endpoint {name} ({joined[0].id}): "
         ports, sockets = publish(published_bindings(document, host_config), default_ip, what)
@@ -158,7 +170,7 @@ class ContainerNetworks:
             raise
         for each in joined:
             self.emit(each.network, "connect", container=id)
-        return self._connection(document, joined, ports, attachment, tuple(descriptors))
+        return self._connection(document, joined, ports, attachment, tuple(descriptors), links)
 
     def _set_up(self, attachment: Attachment, descriptors: Sequence[int]) -> None:
         """The file first, then netavark; what it left when it fails is taken back."""
@@ -184,6 +196,18 @@ class ContainerNetworks:
             self._join(document, self.known.find(name), wanted[name] or {}, f"eth{number}", metrics[name])
             for number, name in enumerate(names)
         ]
+
+    def _links(
+        self, owner: str, host_config: Mapping[str, Any], joined: Sequence[Joined]
+    ) -> list[tuple[str, str]]:
+        """Lines of the hosts file: on the default bridge by HostConfig, elsewhere by the endpoint."""
+        meant = {
+            text: each.network
+            for each in joined
+            for text in (host_config if each.network.predefined else each.settings).get("Links") or ()
+        }
+        present = {each.container: each for each in self.known.store.endpoints() if self.is_live(each)}
+        return list(link_lines(self._core, owner, meant, present))
 
     def joining(
         self,
@@ -217,7 +241,8 @@ class ContainerNetworks:
         taken = [address for each in others for address in each.addresses(network.id)]
         addresses = tuple(_addresses(network, settings.get("IPAMConfig") or {}, taken))
         wanted = settings.get("DesiredMacAddress") or document["Config"].get("MacAddress")
-        names = [id[:12], *(settings.get("Aliases") or ())] if network.resolves else []
+        hostname = str(document["Config"].get("Hostname") or id[:12])
+        names = [id[:12], hostname, *(settings.get("Aliases") or ())] if network.resolves else []
         endpoint = Endpoint(
             network,
             interface,
@@ -226,15 +251,17 @@ class ContainerNetworks:
             tuple(dict.fromkeys(names)),
             metric,
         )
-        shown = {**settings, "Aliases": self.shown_aliases(id, network, settings)}
+        shown = {**settings, "Aliases": self.shown_aliases(document, network, settings)}
         return Joined(network, endpoint, random_id(), shown)
 
-    def shown_aliases(self, id: str, network: Network, settings: Mapping[str, Any]) -> list[str]:
-        """Docker 20.10 counts the short id among a container's aliases."""
+    def shown_aliases(
+        self, document: Mapping[str, Any], network: Network, settings: Mapping[str, Any]
+    ) -> list[str]:
+        """Docker 20.10 counts the short id and the host's name among a container's aliases."""
         aliases = list(settings.get("Aliases") or ())
-        if network.resolves and self._core.config.compat == "20.10" and id[:12] not in aliases:
-            aliases.append(id[:12])
-        return aliases
+        if network.resolves and self._core.config.compat == "20.10":
+            aliases += [str(document["ID"])[:12], str(document["Config"].get("Hostname") or "")]
+        return list(dict.fromkeys(alias for alias in aliases if alias))
 
     def nameservers(self, stored: StoredContainer) -> list[str]:
         """Who resolves the names of a container's networks."""
@@ -260,6 +287,7 @@ class ContainerNetworks:
         ports: Sequence[PublishedPort],
         attachment: Attachment,
         descriptors: tuple[int, ...],
+        links: Sequence[tuple[str, str]],
     ) -> Connection:
         config = document["Config"]
         sandbox = random_id()
@@ -271,7 +299,7 @@ class ContainerNetworks:
             "Networks": {each.network.name: endpoint_fields(each) for each in joined},
         }
         return Connection(
-            addresses=tuple(line for each in joined for line in host_lines(each, config)),
+            addresses=(*links, *(line for each in joined for line in host_lines(each, config))),
             settings=settings,
             nameservers=tuple(
                 subnet.router for each in joined if each.network.resolves for subnet in each.network.subnets

@@ -11,6 +11,7 @@ from onggi.errors import InvalidArgument, NotFound
 from onggi.network.addresses import Prefix
 from onggi.network.ipam import DEFAULT_POOLS, free_subnet, host_routes
 from onggi.network.model import BRIDGE_NAME, PREDEFINED, Network, Subnet
+from onggi.network.netavark import Netavark
 from onggi.network.store import NetworkStore
 from onggi.oci.timestamps import format_ns
 from onggi.record import replace
@@ -20,9 +21,14 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["AmbiguousNetwork", "KnownNetworks", "NetworkNotFound"]
+__all__ = ["AmbiguousNetwork", "KnownNetworks", "NetworkNotFound", "network_drivers"]
 
 _DRIVERS = {"bridge": "bridge", "host": "host", "none": "null"}
+
+
+def network_drivers() -> list[str]:
+    """Those that work here: Docker's names."""
+    return sorted({"host", "null"} | ({"bridge", "macvlan"} if Netavark.find("netavark") else set()))
 
 
 class NetworkNotFound(NotFound):

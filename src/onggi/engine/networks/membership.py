@@ -39,7 +39,10 @@ class Membership:
         """Raises Conflict, AddressInUse, NetavarkFailed."""
         with self._attaching.lease():
             _check_joinable(network, stored)
-            wanted = {**settings, "Aliases": self._attaching.shown_aliases(stored.id, network, settings)}
+            wanted = {
+                **settings,
+                "Aliases": self._attaching.shown_aliases(stored.document, network, settings),
+            }
             if is_running(self._core, stored):
                 self._enter(network, stored, wanted)
             elif network.name in _networks(stored):
@@ -51,7 +54,7 @@ class Membership:
         """Raises Conflict, NetworkNotFound. A network that is gone already may still be named."""
         with self._attaching.lease():
             network = self._known(word, stored)
-            if stored.host_config.get("NetworkMode") == "host" or network.name == "host":
+            if stored.host_config.get("NetworkMode") == "host":
                 raise Forbidden(
                     "container cannot be disconnected from host network or connected to host network"
                 )

@@ -1,0 +1,211 @@
+"""Networks against dockerd's: the same commands, the same answers, the same inside of containers.
+
+dockerd runs in a network namespace of its own, so that both can give the same addresses. What differs:
+
+- dockerd answers on ``[::]`` for a container without IPv6, by its proxy; here nothing does, and nothing says so.
+- Names are resolved by aardvark-dns at the gateway's address, not at 127.0.0.11.
+- An internal network's containers have no way out in their routes.
+- Every network with a gateway is a way out in a container's routes; the same one comes first.
+- After ``disconnect`` the hosts file has lost that network's line, not its own name in all networks.
+- Connecting a stopped container to a network that does not exist is an error at once.
+- ``inspect`` of API 1.41 by a newer docker command line has fields that 1.41 does not know.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.peers.busybox import box_layer
+from tests.peers.daemon import Daemon
+from tests.peers.fixtures import Onggi
+
+pytestmark = [pytest.mark.dockerd, pytest.mark.xdist_group("networks")]
+
+_NEWER_FIELDS = ("GwPriority", "DNSNames")
+
+# In this order, each on what the ones before left.
+COMMANDS = """
+network ls
+network ls -f type=builtin -q --no-trunc
+network inspect host none
+network create --subnet 10.55.0.0/24 sub
+network create --subnet 10.55.0.128/25 other
+network create sub
+network create auto
+network create --internal --label a=b -o com.docker.network.driver.mtu=1400 --attachable closed
+network create --ipv6 --subnet fd00:55::/64 six
+network create --subnet 10.56.0.0/24 --ip-range 10.56.0.128/25 --gateway 10.56.0.254 --aux-address r=10.56.0.129 part
+network create -d overlay over
+network create -d nosuch over
+network create host
+network create bridge
+network create --subnet bad over
+network create --gateway 1.2.3.4 over
+network create --subnet 10.57.0.0/24 --gateway 10.58.0.1 over
+network create --subnet 10.57.0.0/24 --subnet 10.57.0.0/25 over
+network create --scope swarm over
+network create
+network ls
+network ls -f driver=bridge
+network ls -f type=custom -f name=o
+network ls -f dangling=true --format {{.Name}}
+network ls -f label=a --format {{.ID}}:{{.Name}}:{{.Driver}}:{{.Scope}}:{{.IPv6}}:{{.Internal}}:{{.Labels}}
+network ls -f type=x
+network inspect sub auto closed six part
+network inspect nosuch auto -f {{.Name}}
+run -d --name one --network sub --network-alias web --ip 10.55.0.77 box sleep 1000
+run -d --name two -p 18080:80 -p 127.0.0.1:18081:81/udp -p 18090-18091:90-91 --expose 99 box sleep 1000
+run -d --name three --network part box sleep 1000
+run -d --name four --network closed -h host4 box sleep 1000
+run -d --name five --network none box sleep 1000
+run -d --name six --network six box sleep 1000
+ps -a --format {{.Names}}|{{.Ports}}|{{.Networks}}
+port two
+port two 81/udp
+port two 99
+port two 80
+exec one cat /etc/hosts
+exec four cat /etc/hosts
+exec two cat /etc/hosts /etc/resolv.conf
+exec two ip route
+exec one ip route
+network connect --alias foo auto one
+network connect --ip 10.55.0.9 sub one
+network connect auto five
+network connect nosuch one
+network connect auto nosuch
+exec one ip route
+exec one cat /etc/hosts
+network inspect sub auto part
+network rm sub
+network rm nosuch
+network rm bridge
+network rm -f nosuch
+network disconnect sub one
+network disconnect sub one
+network disconnect host one
+run --rm --ip 172.17.0.9 box true
+run --rm --network auto --ip 172.18.0.9 box true
+run --rm --network sub --ip 10.59.0.9 box true
+run --rm --network sub --ip 10.55.0.1 box true
+run --rm --network-alias x box true
+run --rm --network nosuch box true
+run --rm --network sub --network sub box true
+run --rm --network sub --network host box true
+run --rm --network name=sub,alias=x,ip=10.55.0.44 box ip route
+run --rm --network name=sub,nosuch=x box true
+run --rm --name busy -p 18080:80 box true
+run --rm -p x:80 box true
+run --rm -p 80/icmp box true
+run --rm --expose 1:2 box true
+run --rm --network sub --dns 1.1.1.1 --dns-search a.b --dns-option timeout:1 --add-host h:1.2.3.4 box cat /etc/hosts
+run --rm --dns 1.1.1.1 --dns-search a.b --dns-option timeout:1 --add-host h:1.2.3.4 box cat /etc/resolv.conf
+create --name fresh box
+network connect --alias later auto fresh
+start fresh
+stop -t 0 fresh
+network disconnect auto fresh
+network disconnect auto fresh
+stop -t 0 one two three four six
+network rm part closed
+network prune -f
+network ls
+rm one two three four five six fresh
+""".strip().splitlines()
+
+_INSPECTED = {"run -d", "network connect", "network disconnect", "create", "start", "stop"}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory) -> Iterator[tuple[Onggi, Daemon]]:
+    directory = tmp_path_factory.mktemp("networks")
+    (directory / "box.tar").write_bytes(box_layer())
+    config = directory / "daemon.json"
+    config.write_text(json.dumps({"compat": "20.10", "bridge": "onggi-c0"}))
+    ours = Onggi(directory / "root", config)
+    with Daemon(directory / "docker", directory / "d", own_network=True) as daemon:
+        for engine in (ours, daemon):
+            engine.run("import", "-c", 'CMD ["sh"]', str(directory / "box.tar"), "box")
+        yield ours, daemon
+        ours.run("rm", "-f", *ours.output("ps", "-aq").split(), check=False)
+
+
+def test_the_same_commands_get_the_same_answers(both: tuple[Onggi, Daemon]) -> None:
+    ours, daemon = both
+    differences: list[str] = []
+    told: list[object] = []
+    for line in COMMANDS:
+        answers = [_answer(engine, line.split()) for engine in (ours, daemon)]
+        if answers[0] != answers[1]:
+            differences.append(f"$ {line}\n  ours:   {answers[0]}\n  docker: {answers[1]}")
+        if any(line.startswith(words) for words in _INSPECTED):
+            shown = [_settings(engine) for engine in (ours, daemon)]
+            for mine, theirs in zip(*shown, strict=True):
+                if mine != theirs and mine not in told:
+                    told.append(mine)
+                    differences.append(f"$ {line}\n  ours:   {mine}\n  docker: {theirs}")
+    assert not differences, "\n".join(differences)
+
+
+def _answer(engine: Onggi | Daemon, words: list[str]) -> tuple[int, str, str]:
+    done = engine.run(*words, check=False)
+    return done.returncode, _plain(done.stdout), _complaint(done.stderr) if done.returncode else ""
+
+
+def _plain(text: str) -> str:
+    """Without ids, times, and what is explained above."""
+    text = re.sub(r"[0-9a-f]{64}", "<id>", text)
+    text = re.sub(r"\b(?=[0-9a-f]*[a-f])[0-9a-f]{12}\b", "<short>", text)
+    text = re.sub(r'"Created": "[^"]*"', '"Created": "<time>"', text)
+    text = re.sub(r", \[::\]:[^,\n|]*", "", text)
+    text = re.sub(r"(?m)^(?:\S+ -> )?\[::\]:\d+\n", "", text)
+    # The newer busybox-like words of netavark's routes, and the metric that orders them.
+    text = re.sub(r" +metric \d+", "", text)
+    text = re.sub(r"(default via [^\n]*\n)(?:default via [^\n]*\n)+", r"\1", text)
+    return "\n".join(sorted(line.rstrip() for line in text.splitlines()))
+
+
+# Ours end with the way out, in parentheses.
+_HINTS = r" \((?:'?onggi |one of|it has|choose|use |at most|e\.g\.|drivers|network \S+ has|known|builtin|stop those|a port|no blanks).*\)$"
+
+
+def _complaint(text: str) -> str:
+    kept = [
+        line
+        for line in text.splitlines()
+        if line and not line.startswith(("exit status", "Run '", "See '", "Usage: "))
+    ]
+    joined = " ".join(kept)
+    joined = re.sub(r"^(docker|onggi): ", "", joined)
+    joined = re.sub(r"^(Error response from daemon|Error): ", "", joined)
+    joined = re.sub(_HINTS, "", joined)
+    joined = re.sub(r"'(docker|onggi) ", "'", joined)
+    return _plain(joined)
+
+
+def _settings(engine: Onggi | Daemon) -> list[Any]:
+    names = engine.run("ps", "-a", "--format", "{{.Names}}").stdout.split()
+    inspected = json.loads(engine.run("inspect", *sorted(names)).stdout) if names else []
+    return [_comparable(each) for each in inspected]
+
+
+def _comparable(inspected: dict[str, Any]) -> dict[str, Any]:
+    settings = inspected["NetworkSettings"]
+    for field in ("SandboxID", "SandboxKey"):
+        settings.pop(field)
+    for bindings in settings["Ports"].values():
+        for binding in list(bindings or ()):
+            if binding["HostIp"] == "::":
+                bindings.remove(binding)
+    for endpoint in settings["Networks"].values():
+        for field in _NEWER_FIELDS:
+            endpoint.pop(field, None)
+        endpoint["Aliases"] = sorted(endpoint["Aliases"] or ())
+    text = json.dumps([inspected["Name"], inspected["HostConfig"]["NetworkMode"], settings], sort_keys=True)
+    found: dict[str, Any] = json.loads(re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", "<id>", text))
+    return found
