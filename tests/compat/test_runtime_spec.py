@@ -179,14 +179,14 @@ def _ours(
     document: dict[str, Any], host_config: dict[str, Any], rootfs: str, data_root: Path
 ) -> dict[str, Any]:
     user = resolve_user(document["Config"]["User"], _accounts(Path(rootfs)), host_config["GroupAdd"] or ())
-    volumes = {
-        point["Name"]: str(data_root / "volumes" / point["Name"] / "_data")
+    sources = {
+        point["Destination"]: str(data_root / "volumes" / point["Name"] / "_data")
         for point in (document["MountPoints"] or {}).values()
         if point["Type"] == "volume"
     }
     defaults = Defaults(init_path=require("docker-init"), compat="20.10")
     request = spec_request(
-        document, host_config, rootfs=rootfs, user=user, joined={}, defaults=defaults, volume_path=volumes
+        document, host_config, rootfs=rootfs, user=user, joined={}, defaults=defaults, sources=sources
     )
     spec, _ = build_spec(request, _host_of_20_10())
     return spec

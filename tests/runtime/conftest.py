@@ -128,6 +128,8 @@ class Supervised:
             "environment": runtime_environment(),
             "rootfs": str(self.directory / "merged"),
             "private_mounts": True,
+            "mounts": [],
+            "volumes": [],
             "shared_memory": None,
             "memory_events": f"/sys/fs/cgroup/memory/docker/{self.id}/memory.oom_control",
             "log": {

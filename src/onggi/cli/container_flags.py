@@ -127,6 +127,7 @@ def _isolation() -> tuple[Flag, ...]:
         Flag("isolation", "string", "Container isolation technology"),
         Flag("pid", "string", "PID namespace to use", suggests=("host",)),
         Flag("privileged", "bool", "Give extended privileges to this container"),
+        Flag("mount", "list", "Attach a filesystem mount to the container", check="mount", metavar="mount"),
         Flag("read-only", "bool", "Mount the container's root filesystem as read only"),
         Flag("security-opt", "list", "Security Options"),
         Flag("shm-size", "string", "Size of /dev/shm", check="memory", metavar="bytes"),
@@ -134,6 +135,9 @@ def _isolation() -> tuple[Flag, ...]:
         Flag("tmpfs", "list", "Mount a tmpfs directory", check="tmpfs"),
         Flag("userns", "string", "User namespace to use", suggests=("host",)),
         Flag("uts", "string", "UTS namespace to use", suggests=("host",)),
+        Flag("volume", "list", "Bind mount a volume", short="v"),
+        Flag("volume-driver", "string", "Optional volume driver for the container"),
+        Flag("volumes-from", "list", "Mount volumes from the specified container(s)"),
     )
 
 

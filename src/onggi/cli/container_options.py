@@ -41,6 +41,8 @@ _LISTS = {
     "cap-add": "CapAdd",
     "cap-drop": "CapDrop",
     "group-add": "GroupAdd",
+    "mount": "Mounts",
+    "volumes-from": "VolumesFrom",
 }
 _PLAIN = {
     "cgroup-parent": "CgroupParent",
@@ -52,6 +54,7 @@ _PLAIN = {
     "pid": "PidMode",
     "runtime": "Runtime",
     "userns": "UsernsMode",
+    "volume-driver": "VolumeDriver",
     "uts": "UTSMode",
     "publish-all": "PublishAllPorts",
     "cidfile": "ContainerIDFile",
@@ -162,12 +165,25 @@ def _config(session: Session, detach: bool) -> dict[str, Any]:
         "WorkingDir": session.flag("workdir"),
         "Labels": _read(session, _labels),
         "StopSignal": session.flag("stop-signal"),
+        "Volumes": {word: {} for word, is_bind in _volumes(session) if not is_bind},
     }
     if session.given("entrypoint"):
         config["Entrypoint"] = [session.flag("entrypoint")]
     if session.given("stop-timeout"):
         config["StopTimeout"] = session.flag("stop-timeout")
     return config
+
+
+def _volumes(session: Session) -> list[tuple[str, bool]]:
+    """``-v``: what the API gets, and whether it has a source; else it is a place of the Config."""
+    if not session.given("volume"):
+        return []
+    from onggi.cli.mount_flag import volume_word
+
+    try:
+        return [volume_word(text) for text in session.flag("volume")]
+    except ValueError as error:
+        raise refuse(session, str(error)) from error
 
 
 def _streams(session: Session, detach: bool) -> dict[str, bool]:
@@ -226,4 +242,5 @@ def _devices_and_security(session: Session) -> dict[str, Any]:
     if "systempaths=unconfined" in options:
         options.remove("systempaths=unconfined")
         config["MaskedPaths"] = config["ReadonlyPaths"] = []
-    return {**config, "SecurityOpt": options or None}
+    binds = [word for word, is_bind in _volumes(session) if is_bind]
+    return {**config, "SecurityOpt": options or None, "Binds": binds or None}

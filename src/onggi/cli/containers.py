@@ -137,10 +137,10 @@ def wait(session: Session) -> int:
 
 def remove(session: Session) -> int:
     """Remove containers."""
-    force = session.flag("force")
+    force, volumes = session.flag("force"), session.flag("volumes")
     if session.flag("link"):
         return _each(session, _remove_link)
-    return _each(session, lambda container: container.remove(force=force), forgive=force)
+    return _each(session, lambda container: container.remove(force=force, volumes=volumes), forgive=force)
 
 
 def _remove_link(container: Container) -> str | None:

@@ -25,6 +25,8 @@ __all__ = [
     "ip_address",
     "label",
     "memory",
+    "mount",
+    "option",
     "pair",
     "read_rate",
     "restart",
@@ -290,6 +292,19 @@ def extra_host(text: str) -> str:
         except ValueError:
             raise ValueError(f'invalid IP address in add-host: "{address}"') from None
     return f"{name}:{address}"
+
+
+def option(text: str) -> tuple[str, str]:
+    """``key=value``, or a key alone."""
+    key, _, value = text.partition("=")
+    return key, value
+
+
+def mount(text: str) -> dict[str, Any]:
+    """``--mount``: an object of Docker's API."""
+    from onggi.cli.mount_flag import parse_mount_flag
+
+    return parse_mount_flag(text)
 
 
 def tmpfs(text: str) -> tuple[str, str]:

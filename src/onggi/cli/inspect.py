@@ -10,7 +10,7 @@ from onggi.cli.session import Failure, Session
 from onggi.cli.template import TemplateError, compile_template
 from onggi.errors import Cancelled, InvalidArgument, NotFound, OnggiError
 
-__all__ = ["image_record", "run_any", "run_container", "run_image", "run_network"]
+__all__ = ["image_record", "inspect_each", "run_any", "run_container", "run_image", "run_network"]
 
 # What Go's structs hold where the JSON leaves a field out (API 1.50, and 1.41's half of Config).
 _IMAGE_ZEROS: Mapping[str, Any] = {
@@ -56,17 +56,17 @@ class _NoSuchObject(NotFound):
 
 def run_image(session: Session) -> int:
     """Inspect images; errors are told after what was found, and make the status 1."""
-    return _run(session, lambda name: session.engine.images.get(name).inspect())
+    return inspect_each(session, lambda name: session.engine.images.get(name).inspect())
 
 
 def run_container(session: Session) -> int:
     """Inspect containers."""
-    return _run(session, lambda name: _container(session, name))
+    return inspect_each(session, lambda name: _container(session, name))
 
 
 def run_network(session: Session) -> int:
     """Inspect networks."""
-    return _run(session, lambda name: session.engine.networks.inspect(name))
+    return inspect_each(session, lambda name: session.engine.networks.inspect(name))
 
 
 def _container(session: Session, name: str) -> dict[str, Any]:
@@ -74,11 +74,12 @@ def _container(session: Session, name: str) -> dict[str, Any]:
 
 
 def run_any(session: Session) -> int:
-    """Inspect objects of any type: containers first, as Docker does, then images, networks."""
+    """Inspect objects of any type: containers first, as Docker does, then images, networks, volumes."""
     finders: Mapping[str, Callable[[str], dict[str, Any]]] = {
         "container": lambda name: _container(session, name),
         "image": lambda name: session.engine.images.get(name).inspect(),
         "network": lambda name: session.engine.networks.inspect(name),
+        "volume": lambda name: session.engine.volumes.get(name).inspect(),
     }
 
     wanted = session.flag("type")
@@ -96,10 +97,11 @@ def run_any(session: Session) -> int:
                 continue
         raise _NoSuchObject(name)
 
-    return _run(session, find)
+    return inspect_each(session, find)
 
 
-def _run(session: Session, find: Callable[[str], dict[str, Any]]) -> int:
+def inspect_each(session: Session, find: Callable[[str], dict[str, Any]]) -> int:
+    """Print the object of each name; errors are told after what was found, and make the status 1."""
     format = session.flag("format")
     execute = None if format in ("", "json") else compile_template(format)
     found: list[dict[str, Any]] = []
@@ -140,7 +142,18 @@ def _record(document: Mapping[str, Any]) -> Record:
         return _container_record(document)
     if "IPAM" in document:
         return Record.of("network.Inspect", document, _NETWORK_ZEROS)
+    if "Mountpoint" in document:
+        return _volume_record(document)
     return image_record(document)
+
+
+def _volume_record(document: Mapping[str, Any]) -> Record:
+    """A map that is nil is an empty one in a template."""
+    fields = {
+        name: {} if name in ("Labels", "Options") and value is None else value
+        for name, value in document.items()
+    }
+    return Record.of("volume.Volume", fields, {"ClusterVolume": None, "Status": {}, "UsageData": None})
 
 
 def _container_record(document: Mapping[str, Any]) -> Record:

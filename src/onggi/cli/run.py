@@ -42,6 +42,8 @@ def run(session: Session) -> int:
 
 def _status(error: OnggiError) -> int:
     """Docker's command line reads it from the words of an error; what is missing may be a device, too."""
+    if isinstance(error, RuntimeFailed) and error.run_status:
+        return error.run_status
     if isinstance(error, ProgramNotFound | NotExecutable | RuntimeFailed):
         return error.exit_code if error.exit_code in _NOT_RUN else _ENGINE_FAILED
     if isinstance(error.__cause__, FileNotFoundError):

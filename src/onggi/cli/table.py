@@ -28,6 +28,7 @@ from onggi.cli.table_networks import network_commands
 from onggi.cli.table_proving import proving_commands
 from onggi.cli.table_transfers import transfer_commands
 from onggi.cli.table_upkeep import upkeep_commands
+from onggi.cli.table_volumes import volume_commands
 
 __all__ = ["program"]
 
@@ -61,6 +62,7 @@ _GROUPS = (
     Group("remote", "Look at a registry without pulling"),
     Group("storage", "Manage how layers are kept"),
     Group("system", "Manage the data root"),
+    Group("volume", "Manage volumes"),
 )
 
 
@@ -323,7 +325,7 @@ def _other_commands() -> tuple[Command, ...]:
                     "type",
                     "string",
                     "Only inspect objects of the given type",
-                    suggests=("container", "image", "network"),
+                    suggests=("container", "image", "network", "volume"),
                 ),
             ),
         ),
@@ -393,6 +395,7 @@ def program() -> Program:
             *container_commands(),
             *container_file_commands(),
             *network_commands(),
+            *volume_commands(),
             *_image_commands(),
             *_inside_commands(),
             *contents_commands(),
@@ -443,7 +446,7 @@ def program() -> Program:
             ("Keep in Order", ("gc",)),
             (
                 "Management Commands",
-                ("container", "image", "layer", "network", "remote", "storage", "system"),
+                ("container", "image", "layer", "network", "remote", "storage", "system", "volume"),
             ),
             ("Shell", ("completion", "help")),
         ),

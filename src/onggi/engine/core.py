@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from onggi.store.manifests import ManifestDB
     from onggi.store.pins import Pins
     from onggi.store.trash import Trash
+    from onggi.store.volumes import VolumeStore
 
 __all__ = ["Core", "OthersWrite"]
 
@@ -115,6 +116,13 @@ class Core:
         from onggi.store.containers import ContainerStore
 
         return ContainerStore(self.layout, self.locks, compat=self.config.compat)
+
+    @property
+    def volumes(self) -> VolumeStore:
+        """Volumes' directories, labels and options."""
+        from onggi.store.volumes import VolumeStore
+
+        return VolumeStore(self.layout, self.locks, self.trash)
 
     @property
     def writable(self) -> WritableLayers:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from onggi.engine.networks.networks import Networks
     from onggi.engine.remote import Remote
     from onggi.engine.system import System
+    from onggi.engine.volumes import Volumes
     from onggi.progress import ProgressSink
     from onggi.registry.client import RegistryClient
     from onggi.transfer.sync import Synced
@@ -93,6 +94,13 @@ class Engine:
         from onggi.engine.networks.attaching import ContainerNetworks
 
         return ContainerNetworks(self._core)
+
+    @cached_property
+    def volumes(self) -> Volumes:
+        """Make, find, list and remove volumes."""
+        from onggi.engine.volumes import Volumes
+
+        return Volumes(self._core)
 
     @cached_property
     def mounts(self) -> Mounts:

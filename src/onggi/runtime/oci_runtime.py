@@ -37,9 +37,13 @@ __all__ = [
 
 
 class RuntimeFailed(FailedPrecondition):
-    """The runtime refused; ``reason`` is its own last error. ``exit_code`` is Docker's for a start."""
+    """The runtime refused; ``reason`` is its own last error.
+
+    ``exit_code`` is the container's then, ``run_status`` that of ``run`` where it differs; both are Docker's.
+    """
 
     exit_code = 128
+    run_status = 0
 
     def __init__(self, action: str, reason: str, hint: str = "") -> None:
         super().__init__(f"{action}: {reason}", hint=hint)
@@ -172,10 +176,12 @@ def runtime_error(action: str, id: str, reason: str) -> OnggiError:
     error = RuntimeFailed(action, _plain(reason), _MOUNT_HINT if "not a directory" in lower else "")
     if missing or "not a directory" in lower:
         error.exit_code = ProgramNotFound.exit_code
+        error.run_status = 0 if missing else _CANNOT_RUN
     return error
 
 
 _MOUNT_HINT = "a directory cannot be mounted on a file, nor a file on a directory"
+_CANNOT_RUN = 125
 _CHAIN = (
     "runc run failed: ",
     "runc create failed: ",

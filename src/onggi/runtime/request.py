@@ -36,11 +36,11 @@ def spec_request(
     user: User,
     joined: Mapping[str, str],
     defaults: Defaults,
-    volume_path: Mapping[str, str],
+    sources: Mapping[str, str],
 ) -> SpecRequest:
     """The request; looks at the host's devices where the options name some.
 
-    ``volume_path`` gives the directory of each volume by name. Raises InvalidDevice.
+    ``sources`` gives the place on the host of volumes and images, by destination. Raises InvalidDevice.
     """
     security = Security(
         no_new_privileges=bool(document.get("NoNewPrivileges")),
@@ -55,7 +55,7 @@ def spec_request(
         rootfs=rootfs,
         user=user,
         security=security,
-        mounts=container_mounts(document, host_config, volume_path),
+        mounts=container_mounts(document, host_config, sources),
         joined=joined,
         mapped=_mapped(host_config),
         host_nodes=host_devices() if host_config.get("Privileged") else (),
@@ -72,12 +72,13 @@ def _mapped(host_config: Mapping[str, Any]) -> list[tuple[DeviceNode, str]]:
 
 
 def container_mounts(
-    document: Mapping[str, Any], host_config: Mapping[str, Any], volume_path: Mapping[str, str]
+    document: Mapping[str, Any], host_config: Mapping[str, Any], sources: Mapping[str, str]
 ) -> list[Mount]:
-    """Users' mounts, and the engine's files where no user mounted something."""
+    """Users' mounts, and the engine's files where no user mounted something; a tmpfs hides a mount point."""
     points: Mapping[str, Mapping[str, Any]] = document.get("MountPoints") or {}
-    mounts = [_mount(point, volume_path) for _, point in sorted(points.items())]
-    mounts += _tmpfs_mounts(host_config, points)
+    tmpfs: Mapping[str, str] = host_config.get("Tmpfs") or {}
+    mounts = [_mount(point, sources) for path, point in sorted(points.items()) if path not in tmpfs]
+    mounts += [Mount("tmpfs", path, options=text) for path, text in tmpfs.items()]
     taken = {mount.destination for mount in mounts}
     writable = not host_config.get("ReadonlyRootfs")
     for field, destination in _NETWORK_FILES:
@@ -87,7 +88,7 @@ def container_mounts(
     return mounts
 
 
-def _mount(point: Mapping[str, Any], volume_path: Mapping[str, str]) -> Mount:
+def _mount(point: Mapping[str, Any], sources: Mapping[str, str]) -> Mount:
     spec: Mapping[str, Any] = point.get("Spec") or {}
     destination, writable = point["Destination"], bool(point.get("RW"))
     if point.get("Type") == "tmpfs":
@@ -96,14 +97,9 @@ def _mount(point: Mapping[str, Any], volume_path: Mapping[str, str]) -> Mount:
             wanted.get("SizeBytes") or 0, wanted.get("Mode") or 0, read_only=bool(spec.get("ReadOnly"))
         )
         return Mount("tmpfs", destination, writable, options=options)
-    source = volume_path[point["Name"]] if point.get("Type") == "volume" else point["Source"]
+    source = sources.get(destination) or point["Source"]
     recursive = not (spec.get("BindOptions") or {}).get("NonRecursive")
     return Mount(source, destination, writable, point.get("Propagation") or "", recursive=recursive)
-
-
-def _tmpfs_mounts(host_config: Mapping[str, Any], points: Mapping[str, Any]) -> list[Mount]:
-    wanted: Mapping[str, str] = host_config.get("Tmpfs") or {}
-    return [Mount("tmpfs", path, options=text) for path, text in wanted.items() if path not in points]
 
 
 def _shared_memory(

@@ -435,8 +435,8 @@ class Container:
             self._core.containers.update(self.id, lambda document: document.update(Name=f"/{fresh}"))
             self._emit("rename", oldName=f"/{old}")
 
-    def remove(self, *, force: bool = False) -> None:
-        """Delete it and what it wrote; ``force`` kills it first.
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Delete it and what it wrote; ``force`` kills it first, ``volumes``: also those that nobody named.
 
         Raises ContainerIsRunning, ContainerNotFound.
         """
@@ -448,7 +448,7 @@ class Container:
         if force:
             kill_supervised(self._core, self._networks, self.id)
         with self._core.writing():
-            remove_container(self._core, self._networks, self.id, force=force)
+            remove_container(self._core, self._networks, self.id, force=force, volumes=volumes)
 
     def _emit(self, action: str, **more: str) -> None:
         attributes = {**event_attributes(self.stored), **more}

@@ -23,7 +23,7 @@ from onggi.engine.core import Core
 from onggi.engine.names import find_image
 from onggi.errors import NotFound
 from onggi.oci.container_config import complete_config
-from onggi.oci.digest import ChainID, ImageID
+from onggi.oci.digest import ImageID
 from onggi.oci.host_config import complete_host_config
 from onggi.oci.image_config import ImageConfig
 from onggi.oci.platform import Platform, fits
@@ -39,7 +39,12 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
+    from onggi.engine.containers.mount_specs import MountPoint
+    from onggi.layers.writable import WritableLayer
+
 __all__ = ["CreateRequest", "Created", "OtherPlatform", "create_container"]
+
+_MOUNT_FIELDS = ("Binds", "Mounts", "VolumesFrom")
 
 
 @record
@@ -94,6 +99,7 @@ def create_container(core: Core, request: CreateRequest) -> Created:
     host_config = adapted_host_config(request.host_config, host, core.config.compat)
     if core.config.bridge == "none" and host_config["NetworkMode"] == "default":
         host_config["NetworkMode"] = "none"
+    points = _mount_points(core, config, host_config)
     warnings += check_host_config(host_config, host, core.config.compat)
     _check_stop_signal(config)
     host_config["LogConfig"] = log_config(
@@ -101,10 +107,10 @@ def create_container(core: Core, request: CreateRequest) -> Created:
     )
     id = new_id()
     _settle_hostname(config, host_config, id)
-    stored = StoredContainer(
-        _document(core, id, image_id, config, host_config, request.networks), _stored_host_config(host_config)
-    )
-    _make(core, stored, image, request.name)
+    document = _document(core, id, image_id, config, host_config, request.networks)
+    document["MountPoints"] = {path: point.document() for path, point in sorted(points.items())}
+    stored = StoredContainer(document, _stored_host_config(host_config))
+    _make(core, stored, image, request.name, points)
     return Created(id, tuple(warnings))
 
 
@@ -135,6 +141,20 @@ def _stored_host_config(host_config: Mapping[str, Any]) -> dict[str, Any]:
     complete = complete_host_config(host_config)
     complete["Runtime"] = host_config.get("Runtime") or DEFAULT_RUNTIME
     return complete_host_config(complete)
+
+
+def _mount_points(
+    core: Core, config: Mapping[str, Any], host_config: dict[str, Any]
+) -> dict[str, MountPoint]:
+    """What is mounted in it, by destination; most containers have nothing."""
+    if not config.get("Volumes") and not any(host_config.get(field) for field in _MOUNT_FIELDS):
+        return {}
+    from onggi.engine.containers.mount_points import mount_points
+    from onggi.engine.containers.mount_specs import normal_mount
+
+    compat = core.config.compat
+    host_config["Mounts"] = [normal_mount(spec, compat) for spec in host_config.get("Mounts") or ()] or None
+    return mount_points(core, config, host_config)
 
 
 def _settle_hostname(config: dict[str, Any], host_config: Mapping[str, Any], id: str) -> None:
@@ -173,28 +193,41 @@ def _document(
     return document
 
 
-def _make(core: Core, stored: StoredContainer, image: ImageConfig, name: str) -> None:
-    """Under the lock of names, so that two commands cannot give one name twice."""
-    durable = not stored.auto_remove
+def _make(
+    core: Core, stored: StoredContainer, image: ImageConfig, name: str, points: Mapping[str, MountPoint]
+) -> None:
+    """Layers and volumes, then the container itself."""
     chain = image.chain_ids[-1] if image.chain_ids else None
     with ExitStack() as stack:
         stack.enter_context(core.locks.acquire(f"image-{image.id.hex}", exclusive=False))
         if chain is not None:
             stack.enter_context(core.layers.lease(chain))
-        stack.enter_context(core.locks.acquire("container-names", exclusive=True))
-        stored.document["Name"] = f"/{_name(core, name)}"
         core.images.get(image.id)
-        _make_layers(core, stored, chain, durable)
+        if points:
+            _name(core, name)  # before a volume is made
+        layer = core.writable.create(stored.id, chain, fill_init_layer, durable=not stored.auto_remove)
+        try:
+            _make_in_place(core, stored, layer, name, points)
+        except BaseException:
+            core.writable.remove(stored.id)
+            raise
     core.used(image.id)
 
 
-def _make_layers(core: Core, stored: StoredContainer, chain: ChainID | None, durable: bool) -> None:
-    core.writable.create(stored.id, chain, fill_init_layer, durable=durable)
-    try:
+def _make_in_place(
+    core: Core, stored: StoredContainer, layer: WritableLayer, name: str, points: Mapping[str, MountPoint]
+) -> None:
+    durable = not stored.auto_remove
+    with ExitStack() as stack:
+        if points:
+            from onggi.engine.containers.new_volumes import NewVolumes
+
+            volumes = stack.enter_context(NewVolumes(core, points, durable=durable))
+            volumes.make(lambda: core.writable.mount(layer), str(core.writable.rootfs(layer)))
+        # Nobody gives a name twice.
+        stack.enter_context(core.locks.acquire("container-names", exclusive=True))
+        stored.document["Name"] = f"/{_name(core, name)}"
         core.containers.create(stored, durable=durable)
-    except BaseException:
-        core.writable.remove(stored.id)
-        raise
 
 
 def _name(core: Core, wanted: str) -> str:

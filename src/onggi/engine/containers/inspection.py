@@ -18,7 +18,7 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["inspect_container", "mount_points", "status_word", "true_state"]
+__all__ = ["inspect_container", "shown_mounts", "status_word", "true_state"]
 
 _SHOWN_STATE = (
     "Running",
@@ -104,7 +104,7 @@ def inspect_container(core: Core, stored: StoredContainer, *, size: bool = False
     }
     if size:
         result["SizeRw"], result["SizeRootFs"] = container_sizes(core, stored)
-    result["Mounts"] = mount_points(document)
+    result["Mounts"] = shown_mounts(core, document)
     result["Config"] = stored.config
     result["NetworkSettings"] = _network_settings(stored, core.config.compat)
     return result
@@ -135,17 +135,19 @@ def _graph_driver(core: Core, stored: StoredContainer) -> dict[str, Any]:
     return {"Data": data, "Name": core.driver.name}
 
 
-def mount_points(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def shown_mounts(core: Core, document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """``Mounts`` of inspect and ps."""
     points: Mapping[str, Mapping[str, Any]] = document.get("MountPoints") or {}
-    return [_mount_point(point) for _, point in sorted(points.items())]
+    return [_mount_point(core, point) for _, point in sorted(points.items())]
 
 
-def _mount_point(point: Mapping[str, Any]) -> dict[str, Any]:
+def _mount_point(core: Core, point: Mapping[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {"Type": point.get("Type") or ""}
     if point.get("Name"):
         shown["Name"] = point["Name"]
     shown["Source"] = point.get("Source") or ""
+    if point.get("Type") == "volume":
+        shown["Source"] = str(core.volumes.path(point["Name"]))
     shown["Destination"] = point["Destination"]
     if point.get("Driver"):
         shown["Driver"] = point["Driver"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from onggi.engine.containers.inspection import mount_points, status_word, true_state
+from onggi.engine.containers.inspection import shown_mounts, status_word, true_state
 from onggi.engine.core import Core
 from onggi.engine.filters import Filters, InvalidFilter
 from onggi.errors import OnggiError
@@ -115,7 +115,7 @@ def _row(core: Core, names: _ImageNames, stored: StoredContainer) -> ContainerRo
         ports=_ports(document),
         labels=stored.config.get("Labels") or {},
         networks=networks,
-        mounts=mount_points(document),
+        mounts=shown_mounts(core, document),
         network_mode=stored.host_config.get("NetworkMode") or "",
         stored=stored,
     )

@@ -30,13 +30,13 @@ from onggi.engine.containers.start import (
     runtime_state,
     supervisor_lock,
 )
+from onggi.engine.containers.start_mounts import remove_bundle
 from onggi.engine.core import Core
 from onggi.errors import Conflict, OnggiError
 from onggi.linux.filesystem import is_mountpoint
 from onggi.oci.timestamps import format_ns
 from onggi.runtime.client import running_directory
 from onggi.runtime.supervisor.network import clear_settings
-from onggi.store.atomic import remove_tree
 from onggi.store.containers import CorruptContainer, StoredContainer
 from onggi.store.journal import Event
 
@@ -130,7 +130,7 @@ def _end(core: Core, networks: Networks, stored: StoredContainer) -> None:
     """Kill what is left of it, and say so."""
     end_processes(core, stored)
     networks.disconnect(stored.id)
-    _clear(core, stored.id)
+    _clear(core, stored)
     if not (stored.state.get("Running") or stored.state.get("Pid")):
         return
     killed = bool(stored.state.get("Pid"))
@@ -148,9 +148,11 @@ def _end(core: Core, networks: Networks, stored: StoredContainer) -> None:
         _emit(core, "die", stored, exitCode=str(_KILLED))
 
 
-def _clear(core: Core, id: str) -> None:
+def _clear(core: Core, stored: StoredContainer) -> None:
     """The running directory, and mounts that were made in the host's own namespace."""
-    remove_tree(running_directory(core.config.exec_root, id))
+    id = stored.id
+    _let_go_of_volumes(core, stored)
+    remove_bundle(running_directory(core.config.exec_root, id))
     try:
         layer = core.writable.get(id)
     except OnggiError:
@@ -164,6 +166,18 @@ def _clear(core: Core, id: str) -> None:
         pass  # it is not there
 
 
+def _let_go_of_volumes(core: Core, stored: StoredContainer) -> None:
+    """A supervisor that was killed unmounted none."""
+    if not stored.document.get("MountPoints"):
+        return
+    from onggi.engine.containers.mount_points import volumes_of
+    from onggi.engine.volume_mounts import VolumeMounts
+
+    for name in volumes_of(stored):
+        if core.volumes.exists(name):
+            VolumeMounts(core).let_go(core.volumes.get(name))
+
+
 def _unmount(path: str) -> None:
     from onggi.linux.mount import unmount
 
@@ -171,8 +185,13 @@ def _unmount(path: str) -> None:
         unmount(path)
 
 
-def remove_container(core: Core, networks: Networks, id: str, *, force: bool = False) -> None:
-    """Delete it; inside :meth:`Core.writing`. Raises ContainerIsRunning (without ``force``: stop first)."""
+def remove_container(
+    core: Core, networks: Networks, id: str, *, force: bool = False, volumes: bool = False
+) -> None:
+    """Delete it, with ``volumes`` also those that are its own; inside :meth:`Core.writing`.
+
+    Raises ContainerIsRunning (without ``force``: stop first).
+    """
     try:
         stored = core.containers.get(id)
     except CorruptContainer:
@@ -189,19 +208,37 @@ def remove_container(core: Core, networks: Networks, id: str, *, force: bool = F
         if stored is None:
             _remove_files(core, id)
         else:
-            _remove(core, networks, stored)
+            _remove(core, networks, stored, volumes=volumes)
         lease.release(remove=True)
 
 
-def _remove(core: Core, networks: Networks, stored: StoredContainer) -> None:
+def _remove(core: Core, networks: Networks, stored: StoredContainer, *, volumes: bool = False) -> None:
     if not stored.auto_remove:
         core.containers.update(stored.id, _doom)
     if _has_run(core, stored):
         end_processes(core, stored)
     networks.disconnect(stored.id)
-    _clear(core, stored.id)
+    _clear(core, stored)
     _remove_files(core, stored.id)
+    if volumes or stored.auto_remove:
+        _remove_volumes(core, stored)
     _emit(core, "destroy", stored)
+
+
+def _remove_volumes(core: Core, stored: StoredContainer) -> None:
+    """Those that nobody named, unless another container has them too; a failure leaves them to prune."""
+    from onggi.engine.containers.mount_points import volumes_of
+
+    own = [name for name, unnamed in volumes_of(stored).items() if unnamed]
+    if not own:
+        return
+    from onggi.engine.volumes import remove_volume
+
+    for name in own:
+        try:
+            remove_volume(core, name)
+        except OnggiError:
+            continue
 
 
 def _doom(document: dict[str, Any]) -> None:

@@ -11,13 +11,13 @@ from onggi.oci.digest import ImageID
 from onggi.store.containers import StoredContainer
 from onggi.tree.walk import scan_tree
 
-__all__ = ["container_sizes"]
+__all__ = ["changed_bytes", "container_sizes"]
 
 
 def container_sizes(core: Core, stored: StoredContainer) -> tuple[int, int]:
     """Bytes of what the container changed, and of that with its image's layers (Docker's virtual size)."""
     try:
-        own = _changed(core.writable.upper(core.writable.get(stored.id)))
+        own = changed_bytes(core.writable.upper(core.writable.get(stored.id)))
     except OnggiError:
         own = 0
     try:
@@ -26,7 +26,7 @@ def container_sizes(core: Core, stored: StoredContainer) -> tuple[int, int]:
         return own, own
 
 
-def _changed(upper: Path) -> int:
+def changed_bytes(upper: Path) -> int:
     """As tree.size counts, of a directory that somebody may be changing."""
     try:
         root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -19,6 +19,7 @@ from onggi.engine.containers.init_layer import ensure_directory
 from onggi.engine.containers.log_settings import log_driver, log_file, log_settings
 from onggi.engine.containers.network_files import hosts_file, resolv_conf
 from onggi.engine.containers.networking import Connection, Networks
+from onggi.engine.containers.start_mounts import PreparedMounts, prepare_mounts, remove_bundle
 from onggi.engine.core import Core
 from onggi.errors import Conflict, FailedPrecondition, OnggiError
 from onggi.oci.digest import Digest
@@ -34,7 +35,7 @@ from onggi.runtime.runc import DEFAULT_RUNTIME, Runc, find_program, find_runtime
 from onggi.runtime.spec import Defaults, build_spec
 from onggi.runtime.supervisor.network import NAMESPACE
 from onggi.runtime.user import User, read_accounts, resolve_user
-from onggi.store.atomic import make_directory, remove_tree
+from onggi.store.atomic import make_directory
 from onggi.store.containers import StoredContainer
 from onggi.store.locks import Lease
 
@@ -145,6 +146,7 @@ class _Starting:
         self._directory = core.containers.path(stored.id)
         self._layer = core.writable.get(stored.id)
         self._rootfs = core.writable.rootfs(self._layer)
+        self._mounts = PreparedMounts()
 
     def run(self, lease: Lease, attach: AttachRequest | None) -> Started:
         """Prepare, launch; what was prepared is undone when that fails."""
@@ -152,6 +154,7 @@ class _Starting:
             root = self._core.writable.mount(self._layer)
             stack.callback(os.close, root)
             user = self._prepare_root(root)
+            self._mounts = prepare_mounts(self._core, self._stored, self._bundle, stack)
             connection = self._networks.connect(self._stored.document, self._stored.host_config)
             stack.callback(connection.close)
             try:
@@ -166,7 +169,7 @@ class _Starting:
         """Docker's state of a container whose start failed; the supervisor may have written more."""
         code = getattr(error, "exit_code", 128)
         end_processes(self._core, self._stored)
-        remove_tree(self._bundle)
+        remove_bundle(self._bundle)
 
         def change(document: dict[str, Any]) -> None:
             if not document["State"]["Error"]:
@@ -190,7 +193,7 @@ class _Starting:
     def _write_bundle(self, user: User, connection: Connection) -> list[str]:
         self._write_network_files(connection)
         if self._bundle.exists():
-            remove_tree(self._bundle)
+            remove_bundle(self._bundle)
         for path in (self._core.config.exec_root, self._bundle.parent, self._bundle):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         request = spec_request(
@@ -200,7 +203,7 @@ class _Starting:
             user=user,
             joined=self._joined(connection),
             defaults=Defaults(init_path=find_program(_INIT_PROGRAM) or "", compat=self._core.config.compat),
-            volume_path={},
+            sources=self._mounts.sources,
         )
         spec, warnings = build_spec(request, self._host)
         (self._bundle / "config.json").write_text(json.dumps(spec), "utf-8", "surrogateescape")
@@ -291,7 +294,7 @@ class _Starting:
         attach: AttachRequest | None,
         stack: ExitStack,
     ) -> Attached | None:
-        descriptors = [lease.fileno(), root]
+        descriptors = [lease.fileno(), root, *self._mounts.descriptors]
         ours = None
         if attach is not None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -323,6 +326,7 @@ class _Starting:
             "environment": runtime_environment(),
             "rootfs": str(self._rootfs),
             "private_mounts": self._private_mounts(),
+            **self._mounts.instructions(),
             "shared_memory": shared_memory if mode == "shareable" else None,
             "memory_events": self._memory_events(),
             "log": log_settings(stored, self._directory),

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import stat
+import struct
 
-__all__ = ["attach_mount", "become_subreaper", "die_with", "enter_mount_namespace", "mount", "unmount"]
+__all__ = [
+    "attach_mount",
+    "become_subreaper",
+    "die_with",
+    "enter_mount_namespace",
+    "enter_namespace",
+    "lock_alone",
+    "make_place",
+    "mount",
+    "mount_namespace",
+    "remove_places",
+    "unmount",
+]
 
 _CLONE_NEWNS = 0x0002_0000
 _MS_REC, _MS_SLAVE = 0x4000, 0x8_0000
@@ -14,6 +29,8 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SYS_MOVE_MOUNT = 429  # the same on x86-64, arm64 and 32-bit Arm
 _AT_FDCWD = -100
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+# struct flock: l_type, l_whence, l_start, l_len, l_pid (store/locks.py uses the same locks).
+_FLOCK = struct.Struct("@hhqqi0q")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -42,6 +59,51 @@ def enter_mount_namespace() -> None:
     """See mounts of our own from here on; the host's changes still arrive, ours do not go out."""
     _checked(_libc.unshare(_CLONE_NEWNS), "unshare the mount namespace")
     mount("none", "/", "", _MS_REC | _MS_SLAVE)
+
+
+def mount_namespace() -> int:
+    """The mount namespace that this process is in now."""
+    return os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def enter_namespace(fd: int) -> None:
+    """See the mounts of the namespace ``fd`` from here on."""
+    _checked(_libc.setns(ctypes.c_int(fd), ctypes.c_int(_CLONE_NEWNS)), "enter the mount namespace")
+
+
+def lock_alone(path: str) -> int:
+    """A descriptor that holds the lock, -1 when others hold it."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return -1
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except OSError:
+        os.close(fd)
+        return -1
+    return fd
+
+
+def make_place(fd: int, target: str) -> None:
+    """An empty directory, or file, for the detached mount ``fd``."""
+    os.makedirs(os.path.dirname(target), 0o700, exist_ok=True)
+    if stat.S_ISDIR(os.stat(fd).st_mode):
+        os.mkdir(target, 0o700)
+    else:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def remove_places(targets: list[str]) -> None:
+    """Delete files and empty directories, in this order; what cannot be is left."""
+    for target in targets:
+        try:
+            if os.path.isdir(target):
+                os.rmdir(target)
+            else:
+                os.unlink(target)
+        except OSError:
+            continue
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:

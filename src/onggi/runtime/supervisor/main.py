@@ -1,15 +1,16 @@
 """Where a supervisor begins: take the instructions, leave the caller, watch until the end.
 
 The first message on the given socket (``SOCK_SEQPACKET``) is the instructions, a JSON object,
-with descriptors: the lease ``supervisor-<id>``, the detached mount of the root, the connection of
-whoever is attached from the start, the network namespace and what holds its ports. The one
-message back is ``{"pid": …}`` or ``{"error": …}``.
+with descriptors: the lease ``supervisor-<id>``, the detached mount of the root, those of ``mounts``,
+the leases of ``volumes``, the connection of whoever is attached from the start, the network
+namespace and what holds its ports. The one message back is ``{"pid": …}`` or ``{"error": …}``.
 
 instructions = {
     version, id, directory,              the running container's own directory, emptied at the end
     state_file, host_config_file, lock_file, claim_file, journal, event: { attributes },
     runtime: [ program, global flags … ], environment: { name: value },
     rootfs, private_mounts, shared_memory: { path, bytes } | null, memory_events,
+    mounts: [ where a detached mount goes … ], volumes: [ { lock, path } … ],
     log: { type, path, max_bytes, max_files, compress },
     health: { … } | null,                     health.py
     tty, open_stdin, stdin_once, shared_pids, auto_remove,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_INSTRUCTION_BYTES", "main"]
 
 MAX_INSTRUCTION_BYTES = 128 * 1024
-_MAX_DESCRIPTORS = 253
+_MAX_DESCRIPTORS = 253  # the kernel takes no more with one message
 # Less likely to be killed than what it watches, where that may be asked for.
 _OOM_SCORE = "-998"
 _CGROUPS = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
@@ -130,8 +131,13 @@ class Supervisor:
         self._caller = caller
         self._given = given
         self._lease, self._root, *others = descriptors
+        places, volumes = len(given["mounts"]), len(given["volumes"])
+        self._mounts = dict(zip(given["mounts"], others[:places], strict=True))
+        self._volume_leases = others[places : places + volumes]
+        del others[: places + volumes]
         self._attached = others.pop(0) if given["attach"] is not None else -1
         self._network = HeldNetwork(given["network"], others, given["directory"]) if others else None
+        self._host = kernel.mount_namespace()
         self._claim = _claim(given["claim_file"])
         self._loop = Loop()
         self._control: Control | None = None
@@ -166,6 +172,10 @@ class Supervisor:
         os.makedirs(given["rootfs"], 0o700, exist_ok=True)
         kernel.attach_mount(self._root, given["rootfs"])
         os.close(self._root)
+        for target, mounted in self._mounts.items():
+            kernel.make_place(mounted, target)
+            kernel.attach_mount(mounted, target)
+            os.close(mounted)
         memory = given["shared_memory"]
         if memory is not None:
             os.makedirs(memory["path"], 0o700, exist_ok=True)
@@ -176,15 +186,30 @@ class Supervisor:
         """In a namespace of our own that is for who still looks in; else it is for the host."""
         given = self._given
         memory = given["shared_memory"]
-        for path in (given["rootfs"], *((memory["path"],) if memory is not None else ())):
+        others = [memory["path"]] if memory is not None else []
+        for path in (given["rootfs"], *self._mounts, *others):
             try:
                 kernel.unmount(path)
             except OSError:
                 continue
-        try:
-            os.rmdir(given["rootfs"])
-        except OSError:
-            pass
+        parents = {os.path.dirname(path) for path in self._mounts}
+        kernel.remove_places([given["rootfs"], *self._mounts, *parents])
+
+    def _let_go_of_volumes(self) -> None:
+        """Unmount, for the host, those that nobody else uses: who lets go last gets the lock alone."""
+        for lease in self._volume_leases:
+            os.close(lease)
+        if self._volume_leases and self._given["private_mounts"]:
+            kernel.enter_namespace(self._host)
+        for volume in self._given["volumes"]:
+            lock = kernel.lock_alone(volume["lock"])
+            if lock < 0:
+                continue
+            try:
+                kernel.unmount(volume["path"])
+            except OSError:
+                pass
+            os.close(lock)
 
     # --- the end ----------------------------------------------------------------------------
 
@@ -193,6 +218,7 @@ class Supervisor:
         if control is not None:
             control.close()
         self._unmount()
+        self._let_go_of_volumes()
         if self._network is not None:
             self._network.end(self._loop, self._state, self._let_go)
         else:

@@ -1,0 +1,247 @@
+"""Volumes by the Python interface, and what is mounted in containers, in Docker 28's way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import onggi
+from onggi.engine.containers.mount_specs import InvalidMount
+from onggi.engine.filters import InvalidFilter
+from onggi.engine.volume_mounts import CannotMountVolume
+from onggi.engine.volumes import VolumeInUse
+from onggi.errors import InvalidArgument
+from onggi.linux.filesystem import is_mountpoint
+from onggi.store.volumes import ANONYMOUS, InvalidVolume, SomethingMounted, UnknownDriver, VolumeNotFound
+from tests.peers.processes import wait_until
+
+FOREVER = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"]
+TMPFS = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}
+
+
+@pytest.fixture(autouse=True)
+def _without_volumes(engine: onggi.Engine) -> Iterator[None]:
+    yield
+    for container in engine.containers.list(all=True):
+        container.remove(force=True, volumes=True)
+    for volume in engine.volumes.list():
+        volume.remove()
+    root = engine.config.data_root
+    assert sorted(path.name for path in (root / "volumes").iterdir()) == ["metadata.db"]
+    assert not list((root / "onggi" / "filling").glob("*"))
+
+
+def said(container: onggi.Container) -> str:
+    container.wait()
+    return b"".join(entry.data for entry in container.logs()).decode()
+
+
+def test_make_find_list_remove(engine: onggi.Engine) -> None:
+    volumes = engine.volumes
+    made = volumes.create("first", labels={"a": "b"})
+    unnamed = volumes.create()
+    assert volumes.create("first", labels={"c": "d"}).labels == {"a": "b"}
+    assert (made.name, made.driver, made.options, made.anonymous) == ("first", "local", {}, False)
+    assert made.path.is_dir()
+    assert time.time() - made.created_at < 60
+    assert unnamed.anonymous
+    assert unnamed.labels == {ANONYMOUS: ""}
+    assert volumes.get("first") == made
+    assert volumes.list({"name": ["^fi"]}) == volumes.list({"label": ["a=b"]}) == [made]
+    assert volumes.list({"label!": ["a"]}) == [unnamed]
+    assert len(volumes.list({"driver": ["local"]})) == 2
+    made.remove()
+    with pytest.raises(VolumeNotFound, match="get first: no such volume"):
+        volumes.get("first")
+    with pytest.raises(VolumeNotFound):
+        made.remove()
+    with pytest.raises(InvalidFilter):
+        volumes.list({"color": ["red"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error"),
+    [
+        ("x", {}, "too short"),
+        ("../up", {}, "invalid characters"),
+        ("a\n", {}, "invalid characters"),
+        ("n" * 250, {}, "too long"),
+        ("ok", {"type": "tmpfs"}, 'missing required option: "device"'),
+        ("ok", {"size": "1m"}, "no quota support"),
+        ("ok", {"what": "1"}, "invalid option"),
+    ],
+)
+def test_what_no_volume_can_be(engine: onggi.Engine, name: str, options: dict[str, str], error: str) -> None:
+    with pytest.raises(InvalidVolume, match=error):
+        engine.volumes.create(name, options=options)
+    with pytest.raises(UnknownDriver):
+        engine.volumes.create("ok", driver="nope")
+
+
+def test_prune_takes_what_nobody_named(engine: onggi.Engine) -> None:
+    unnamed, named = engine.volumes.create(), engine.volumes.create("named")
+    mounted = engine.volumes.create("mounted", options=TMPFS)
+    (unnamed.path / "f").write_bytes(b"12345")
+    used = engine.containers.create("box", host_config={"Mounts": [{"Type": "volume", "Target": "/a"}]})
+    pruned = engine.volumes.prune()
+    assert (pruned.names, pruned.space_bytes) == ((unnamed.name,), 5)
+    used.remove()
+    assert len(engine.volumes.prune({"label!": [ANONYMOUS]}, all=True).names) == 1
+    assert engine.volumes.list() == sorted(
+        [mounted, *engine.volumes.list({"label": [ANONYMOUS]})], key=lambda volume: volume.name
+    )
+    assert named not in engine.volumes.list()
+
+
+def test_a_volume_in_use_stays(engine: onggi.Engine) -> None:
+    container = engine.containers.create("box", host_config={"Binds": ["used:/a"]})
+    volume = engine.volumes.get("used")
+    assert volume.containers == [container.id]
+    with pytest.raises(VolumeInUse, match=rf"remove used: volume is in use - \[{container.id}\]"):
+        volume.remove()
+    container.remove(volumes=True)
+    volume.remove()
+
+
+def test_a_mount_in_a_volume_is_not_deleted_with_it(engine: onggi.Engine, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    volume = engine.volumes.create("mounted")
+    (volume.path / "here").mkdir()
+    subprocess.run(["mount", "--bind", tmp_path, volume.path / "here"], check=True)
+    try:
+        with pytest.raises(SomethingMounted, match="/here"):
+            volume.remove()
+        assert (tmp_path / "precious").exists()
+    finally:
+        subprocess.run(["umount", volume.path / "here"], check=True)
+
+
+def test_a_killed_filling_begins_anew(engine: onggi.Engine) -> None:
+    """Unless a container has the volume: then what is there may be its own."""
+    for name in ("half", "taken"):
+        volume = engine.volumes.create(name)
+        (volume.path / "half").write_text("")
+        engine._core.volumes.begin_filling(name)
+    engine.containers.create("box", host_config={"Binds": ["taken:/nowhere:nocopy"]})
+    for name, there in (("half", False), ("taken", True)):
+        engine.containers.create("box", host_config={"Binds": [f"{name}:/etc"]})
+        found = engine.volumes.get(name).path
+        assert ((found / "half").exists(), (found / "passwd").exists()) == (there, not there)
+
+
+def test_many_fill_one_volume_once(engine: onggi.Engine) -> None:
+    def make(number: int) -> str:
+        return engine.containers.create("box", host_config={"Binds": ["shared:/etc"]}).id
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(make, range(8)))
+    volume = engine.volumes.get("shared")
+    assert sorted(volume.containers) == sorted(ids)
+    assert (volume.path / "passwd").read_text().startswith("root:")
+
+
+def test_an_error_leaves_no_volume_of_its_own(engine: onggi.Engine) -> None:
+    before = engine.volumes.create("before")
+    with pytest.raises(InvalidMount, match="cannot mount volume over existing file"):
+        engine.containers.create("box", config={"Volumes": {"/a": {}, "/etc/passwd": {}}})
+    assert engine.volumes.list() == [before]
+
+
+# --- mounted while they are used ------------------------------------------------------------------
+
+
+def test_one_mount_for_all_who_use_it(engine: onggi.Engine) -> None:
+    volume = engine.volumes.create("memory", options=TMPFS)
+    bind = {"Binds": ["memory:/m"]}
+    first = engine.containers.run("box", ["sh", "-c", f"echo 1 > /m/f; {FOREVER[2]}"], host_config=bind)
+    second = engine.containers.run("box", FOREVER, host_config=bind)
+    wait_until(lambda: second.exec(["cat", "/m/f"]).communicate().stdout == b"1\n", "the file")
+    assert (volume.path / "f").read_text() == "1\n"
+    first.stop()
+    assert second.exec(["cat", "/m/f"]).communicate().stdout == b"1\n"
+    second.stop()
+    assert not is_mountpoint(str(volume.path))
+    assert list(volume.path.iterdir()) == []
+
+
+def test_a_killed_supervisors_volume_is_unmounted(engine: onggi.Engine) -> None:
+    volume = engine.volumes.create("memory", options=TMPFS)
+    container = engine.containers.run("box", FOREVER, host_config={"Binds": ["memory:/m"]})
+    os.kill(_holder(engine, "volume-mount-memory"), signal.SIGKILL)
+    wait_until(lambda: not container.running, "its end")
+    assert is_mountpoint(str(volume.path))
+    container.remove(force=True)
+    assert not is_mountpoint(str(volume.path))
+
+
+def _holder(engine: onggi.Engine, lock: str) -> int:
+    path = str(engine.config.data_root / "onggi" / "locks" / lock)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and entry.name != str(os.getpid()):
+            try:
+                if any(os.readlink(fd) == path for fd in (entry / "fd").iterdir()):
+                    return int(entry.name)
+            except OSError:
+                continue
+    raise AssertionError("nobody holds it")
+
+
+def test_what_cannot_be_mounted(engine: onggi.Engine) -> None:
+    options = {"type": "cifs", "device": "//x/y", "o": "username=u,password=secret,ro"}
+    volume = engine.volumes.create("away", options=options)
+    container = engine.containers.create("box", host_config={"Binds": ["away:/a:nocopy"]})
+    with pytest.raises(
+        CannotMountVolume, match=r"failed to mount local volume: mount //x/y:.*flags: 0x1, data"
+    ) as raised:
+        container.start()
+    assert "secret" not in str(raised.value)
+    assert container.stored.state["Error"] == str(raised.value)
+    assert not is_mountpoint(str(volume.path))
+
+
+# --- places inside --------------------------------------------------------------------------------
+
+
+def test_a_part_of_a_volume(engine: onggi.Engine) -> None:
+    volume = engine.volumes.create("parts")
+    (volume.path / "in" / "deep").mkdir(parents=True)
+    (volume.path / "in" / "deep" / "f").write_text("deep\n")
+    (volume.path / "link").symlink_to("/in/deep")
+    (volume.path / "out").symlink_to("/etc/shadow")
+
+    def part(subpath: str, target: str) -> dict[str, object]:
+        return {"Type": "volume", "Source": "parts", "Target": target, "VolumeOptions": {"Subpath": subpath}}
+
+    mounts = [part("in/deep", "/a"), part("in/deep/f", "/b"), part("link", "/c")]
+    container = engine.containers.run(
+        "box", ["sh", "-c", "cat /a/f /b /c/f; echo more >> /a/f"], host_config={"Mounts": mounts}
+    )
+    assert said(container) == "deep\n" * 3
+    assert (volume.path / "in/deep/f").read_text() == "deep\nmore\n"
+    bundle = engine.config.exec_root / "containers" / container.id
+    wait_until(lambda: not bundle.exists(), "the end of the supervisor")
+    for subpath, error in (("out", "no such file"), ("missing", "no such file")):
+        with pytest.raises(InvalidArgument, match=f"cannot access path .*{subpath}: {error}"):
+            engine.containers.run("box", ["true"], host_config={"Mounts": [part(subpath, "/a")]})
+    for subpath in ("../x", "/x", ".."):
+        with pytest.raises(InvalidMount, match="must be a relative path within the volume"):
+            engine.containers.create("box", host_config={"Mounts": [part(subpath, "/a")]})
+
+
+def test_an_image_with_links_where_volumes_go(engine: onggi.Engine) -> None:
+    """``/srv`` of evil leads to ``/out``: inside, for what is copied and for what is mounted."""
+    container = engine.containers.run(
+        "evil",
+        ["/bin/sh", "-c", "echo x > /srv/v/f; ls -d /out/v/f"],
+        host_config={"Binds": ["links:/srv/v"]},
+    )
+    assert said(container) == "/out/v/f\n"
+    assert (engine.volumes.get("links").path / "f").exists()
+    assert not Path("/out").exists()
