@@ -132,7 +132,8 @@ class Supervised:
             "volumes": [],
             "shared_memory": None,
             "memory_events": f"/sys/fs/cgroup/memory/docker/{self.id}/memory.oom_control",
-            "log": {
+            "log": options.get("log")
+            or {
                 "type": "json-file",
                 "path": str(self.log),
                 "max_bytes": rotation[0],

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onggi.runtime.supervisor.log import JsonFile, NoLog, open_log
+from onggi.runtime.supervisor.loop import Loop
 from onggi.runtime.supervisor.messages import LineSplitter
 
 SECOND = 1_700_000_000_000_000_000
@@ -112,7 +113,7 @@ def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_the_driver_none(tmp_path: Path) -> None:
-    log = open_log({"type": "none"})
+    log = open_log({"type": "none"}, Loop(), lambda: None)
     log.write("stdout", [(b"x\n", 1)])
     log.close()
     assert isinstance(log, NoLog)

@@ -17,7 +17,7 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["SupervisorFailed", "launch_supervisor"]
+__all__ = ["LogFailed", "SupervisorFailed", "launch_supervisor"]
 
 # The supervisor finds its socket here; low numbers are the standard streams.
 _SOCKET_FD = 9
@@ -33,6 +33,15 @@ class SupervisorFailed(FailedPrecondition):
 
     def __init__(self, reason: str, hint: str = "") -> None:
         super().__init__(f"start supervisor: {reason}", hint=hint)
+
+
+class LogFailed(FailedPrecondition):
+    """The log cannot be opened, so the container does not start."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"failed to initialize logging driver: {reason}", hint="see its --log-driver and --log-opt"
+        )
 
 
 def launch_supervisor(instructions: Mapping[str, Any], descriptors: Sequence[int]) -> None:
@@ -52,8 +61,10 @@ def launch_supervisor(instructions: Mapping[str, Any], descriptors: Sequence[int
             # Its first process ends at once; the one that stays is nobody's child.
             _wait(pid)
     if "error" in answer:
-        if answer.get("runtime"):
+        if answer.get("by") == "runtime":
             raise runtime_error("start container", instructions["id"], answer["error"])
+        if answer.get("by") == "log":
+            raise LogFailed(answer["error"])
         raise SupervisorFailed(answer["error"])
 
 

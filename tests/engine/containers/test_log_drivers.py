@@ -10,7 +10,7 @@ import pytest
 from onggi.engine.containers.log_details import extra_attributes, log_tag
 from onggi.engine.containers.log_drivers import InvalidLogOption, check_log_config, log_config
 from onggi.engine.containers.log_settings import LogFailed, log_settings
-from onggi.engine.containers.log_values import boolean, human_bytes, integer
+from onggi.runtime.collectors.option_values import boolean, human_bytes, integer
 from onggi.store.containers import StoredContainer
 
 ID = "a1" * 32

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from onggi.engine.containers.log_drivers import InvalidLogOption
 from onggi.store.containers import StoredContainer
 
-__all__ = ["extra_attributes", "log_tag"]
+__all__ = ["command_text", "extra_attributes", "log_tag"]
 
 DEFAULT_TAG = "{{.ID}}"
 _ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)

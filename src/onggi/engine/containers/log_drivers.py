@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from onggi.engine.containers.log_values import human_bytes
 from onggi.errors import InvalidArgument
 from onggi.record import record
+from onggi.runtime.collectors.option_values import human_bytes
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -45,6 +45,40 @@ def _nothing(options: Options) -> None:
     """Values are looked at when the log is opened, as dockerd does."""
 
 
+def _by_collector(name: str) -> Callable[[Options], None]:
+    """The driver's own look at values, loaded when it is asked for."""
+
+    def check(options: Options) -> None:
+        from importlib import import_module
+
+        try:
+            import_module(f"onggi.runtime.collectors.{name}").check_options(options)
+        except ValueError as error:
+            raise InvalidLogOption(str(error)) from error
+        _check_cache(options)
+
+    return check
+
+
+def _check_cache(options: Options) -> None:
+    from onggi.runtime.collectors.option_values import boolean
+
+    text = options.get("cache-disabled", "false")
+    try:
+        boolean(text)
+    except ValueError as error:
+        raise InvalidLogOption(f"invalid value for option cache-disabled: {text}") from error
+
+
+def _remote(name: str, *options: str) -> LogDriver:
+    taken = frozenset(f"{name}-{option}" for option in options) | _ATTRIBUTES | _CACHE
+    quotes = '"{}"' if name == "gelf" else "'{}'"
+    complaint = f"unknown log opt {quotes} for {name} log driver"
+    return LogDriver(name, taken, _by_collector(name), complaint)
+
+
+_CACHE = frozenset(f"cache-{option}" for option in ("disabled", *_FILES))
+
 _DRIVERS = {
     driver.name: driver
     for driver in (
@@ -52,6 +86,25 @@ _DRIVERS = {
             "json-file", _FILES | _ATTRIBUTES, _nothing, "unknown log opt '{}' for json-file log driver"
         ),
         LogDriver("local", _FILES | _ATTRIBUTES, _nothing, "unknown log opt '{}' for log driver local"),
+        _remote(
+            "fluentd",
+            *("address", "async", "async-connect", "buffer-limit", "max-retries", "request-ack"),
+            *("retry-wait", "sub-second-precision"),
+        ),
+        _remote(
+            "gelf",
+            *("address", "compression-level", "compression-type", "tcp-max-reconnect", "tcp-reconnect-delay"),
+        ),
+        _remote("journald"),
+        _remote(
+            "splunk",
+            *("url", "token", "source", "sourcetype", "index", "capath", "caname", "insecureskipverify"),
+            *("format", "verify-connection", "gzip", "gzip-level", "index-acknowledgment"),
+        ),
+        _remote(
+            "syslog",
+            *("address", "facility", "format", "tls-ca-cert", "tls-cert", "tls-key", "tls-skip-verify"),
+        ),
     )
 }
 
@@ -82,6 +135,8 @@ def check_log_config(kind: str, options: Options) -> None:
             f"logger: no log driver named '{kind}' is registered",
             hint=f"known: {', '.join(['none', *log_drivers()])}",
         )
+    if kind == "gelf":
+        driver.check(options)  # dockerd asks for the address before it looks at anything else
     for name in options:
         if name not in driver.options and name not in _COMMON:
             known = ", ".join(sorted(driver.options | _COMMON))

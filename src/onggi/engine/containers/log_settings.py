@@ -4,42 +4,37 @@
 
     containers/<id>/<id>-json.log             json-file
     containers/<id>/local-logs/container.log  local
+    containers/<id>/container-cached.log      those that send it away: what ``logs`` shows, in local's form
 
 Source: moby ``container/container.go`` (StartLogger), ``jsonfilelog.go``, ``local/config.go``.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from onggi.engine.containers.log_details import extra_attributes, log_tag
+from onggi.engine.containers.log_details import command_text, extra_attributes, log_tag
 from onggi.engine.containers.log_drivers import DEFAULT_DRIVER, InvalidLogOption, check_log_config
-from onggi.engine.containers.log_values import boolean, human_bytes, integer
-from onggi.errors import FailedPrecondition
 from onggi.oci.go_json import dump
+from onggi.runtime.collectors.option_values import boolean, human_bytes, integer
+from onggi.runtime.launch import LogFailed
 from onggi.store.containers import StoredContainer
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["LogFailed", "log_driver", "log_file", "log_settings"]
+__all__ = ["log_driver", "log_file", "log_settings"]
 
 # Docker never rotates json-file unless told to; a disk filled by one container is nobody's wish.
 _JSON_MAX_BYTES, _JSON_MAX_FILES = 100 * 1024 * 1024, 5
 _LOCAL_MAX_BYTES, _LOCAL_MAX_FILES = 20 * 1024 * 1024, 5
 
+_BUFFER = "1m"
+
 Options = Mapping[str, str]
-
-
-class LogFailed(FailedPrecondition):
-    """The log cannot be opened, so the container does not start."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"failed to initialize logging driver: {reason}", hint="see its --log-driver and --log-opt"
-        )
 
 
 def log_driver(stored: StoredContainer) -> tuple[str, dict[str, str]]:
@@ -50,22 +45,34 @@ def log_driver(stored: StoredContainer) -> tuple[str, dict[str, str]]:
 
 def log_file(stored: StoredContainer, directory: Path) -> Path | None:
     """Where its log can be read; ``directory`` is the container's own. None: it cannot."""
-    kind, _ = log_driver(stored)
+    kind, options = log_driver(stored)
     if kind == "json-file":
         return directory / f"{stored.id}-json.log"
-    return directory / "local-logs" / "container.log" if kind == "local" else None
+    if kind == "local":
+        return directory / "local-logs" / "container.log"
+    return directory / "container-cached.log" if kind != "none" and _is_cached(options) else None
+
+
+def _is_cached(options: Options) -> bool:
+    try:
+        return not boolean(options.get("cache-disabled", "false"))
+    except ValueError:
+        return False
 
 
 def log_settings(stored: StoredContainer, directory: Path) -> dict[str, Any]:
     """The supervisor's instructions. Raises LogFailed."""
     kind, options = log_driver(stored)
-    if kind == "none":
-        return {"type": "none"}
+    path = log_file(stored, directory)
     try:
         check_log_config(kind, options)
+        if kind == "none":
+            return {"type": kind}
         if kind == "local":
-            return {"type": kind, "path": str(log_file(stored, directory)), **local_rotation(options)}
-        return {"type": kind, "path": str(log_file(stored, directory)), **_json_settings(stored, options)}
+            return {"type": kind, "path": str(path), **_local_rotation(options)}
+        if kind == "json-file":
+            return {"type": kind, "path": str(path), **_json_settings(stored, options)}
+        return _remote_settings(stored, kind, options, path)
     except (ValueError, InvalidLogOption) as error:
         raise LogFailed(str(error)) from error
 
@@ -102,7 +109,7 @@ def _json_max_bytes(text: str | None) -> int:
     return size
 
 
-def local_rotation(options: Options) -> dict[str, Any]:
+def _local_rotation(options: Options) -> dict[str, Any]:
     """Size, count and compression of the driver ``local``. Raises ValueError."""
     size = _valued(options, "max-size", human_bytes, _LOCAL_MAX_BYTES)
     files = _valued(options, "max-file", integer, _LOCAL_MAX_FILES)
@@ -124,3 +131,50 @@ def _valued(options: Options, name: str, read: Any, default: int) -> int:
         return int(read(options[name]))
     except ValueError as error:
         raise ValueError(f"invalid value for {name}: {options[name]}: {error}") from error
+
+
+# --- those that send it away --------------------------------------------------------------------
+
+_COLLECTOR = (
+    "import sys; sys.path.append({package!r}); from onggi.runtime.collectors.main import main; main()"
+)
+
+
+def _remote_settings(
+    stored: StoredContainer, kind: str, options: Options, cache: Path | None
+) -> dict[str, Any]:
+    about = {
+        "id": stored.id,
+        "name": stored.name,
+        "image_id": str(stored.document["Image"]),
+        "image_name": str(stored.config.get("Image") or ""),
+        "command": command_text(stored),
+        "created": stored.document["Created"],
+        "tag": log_tag(stored, options),
+        "attributes": extra_attributes(stored, options),
+    }
+    return {
+        "type": "remote",
+        "command": _command(),
+        "environment": {"LC_ALL": "C.UTF-8"},
+        "collector": {"driver": kind, "options": dict(options), "about": about},
+        "buffer_bytes": _buffer_bytes(options),
+        "cache": {"path": str(cache), **_local_rotation(_cache_options(options))} if cache else None,
+    }
+
+
+def _command() -> list[str]:
+    package = str(Path(__file__).resolve().parents[3])
+    return [sys.executable, "-I", "-S", "-c", _COLLECTOR.format(package=package)]
+
+
+def _buffer_bytes(options: Options) -> int:
+    if options.get("mode") != "non-blocking":
+        return 0
+    return human_bytes(options.get("max-buffer-size", _BUFFER), binary=True)
+
+
+def _cache_options(options: Options) -> dict[str, str]:
+    return {
+        name.removeprefix("cache-"): value for name, value in options.items() if name.startswith("cache-")
+    }

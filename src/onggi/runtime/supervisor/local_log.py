@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
 
 from onggi.runtime.supervisor.messages import Message, MessageSplitter
 from onggi.runtime.supervisor.rotation import RotatingFile
+from onggi.runtime.supervisor.sink import Log
 
 __all__ = ["LocalFile", "encode_entry"]
 
@@ -23,7 +25,7 @@ _STREAM, _TIME, _LINE, _PARTIAL, _PART = 0x0A, 0x10, 0x1A, b"\x20\x01", 0x2A
 _PART_LAST, _PART_ID, _PART_NUMBER = b"\x08\x01", 0x12, 0x18
 
 
-class LocalFile:
+class LocalFile(Log):
     """Appends entries; rotates as told."""
 
     def __init__(self, path: str, *, max_bytes: int, max_files: int, compress: bool) -> None:
@@ -45,9 +47,10 @@ class LocalFile:
         except OSError:
             return
 
-    def close(self) -> None:
+    def close(self, done: Callable[[], None] = lambda: None) -> None:
         """No more writes."""
         self._file.close()
+        done()
 
 
 def encode_entry(message: Message) -> bytes:

@@ -13,23 +13,16 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from json.encoder import encode_basestring
 
+from onggi.runtime.supervisor.loop import Loop
 from onggi.runtime.supervisor.rotation import RotatingFile
+from onggi.runtime.supervisor.sink import Log
 
 TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
 if TYPE_CHECKING:
-    from typing import Any, Protocol
-
-    class Log(Protocol):
-        """Where what a container writes goes."""
-
-        def write(self, stream: str, pieces: list[tuple[bytes, int]]) -> None:
-            """Take pieces of ``stdout`` or ``stderr``, each with its time."""
-
-        def close(self) -> None:
-            """No more writes."""
-
+    from typing import Any
 
 __all__ = ["JsonFile", "NoLog", "open_log"]
 
@@ -40,17 +33,14 @@ _BAD_BYTE = re.compile("[\udc80-\udcff]")
 _TAIL_BYTES = 64 * 1024
 
 
-class NoLog:
+class NoLog(Log):
     """The driver ``none``."""
 
     def write(self, stream: str, pieces: list[tuple[bytes, int]]) -> None:
         """Nothing is kept."""
 
-    def close(self) -> None:
-        """Nothing is open."""
 
-
-class JsonFile:
+class JsonFile(Log):
     """The driver ``json-file``. ``max_bytes`` 0 never rotates; ``max_files`` counts the live one.
 
     ``attributes`` are the text of a JSON object that every entry carries, or empty.
@@ -85,15 +75,23 @@ class JsonFile:
             return b"".join(entries + ([_entry(last, tail)] if last else []))
         return _entry(piece, tail)
 
-    def close(self) -> None:
+    def close(self, done: Callable[[], None] = lambda: None) -> None:
         """No more writes."""
         self._file.close()
+        done()
 
 
-def open_log(settings: dict[str, Any]) -> Log:
-    """The log that instructions describe: ``{"type": …, "path": …, "max_bytes": …, …}``. Raises OSError."""
+def open_log(settings: dict[str, Any], loop: Loop, drained: Callable[[], None]) -> Log:
+    """The log that instructions describe: ``{"type": …, "path": …, …}``. Raises OSError.
+
+    ``drained`` is called when a log that was full is no longer.
+    """
     if settings["type"] == "none":
         return NoLog()
+    if settings["type"] == "remote":
+        from onggi.runtime.supervisor.remote_log import RemoteLog  # before the start, for who asked for it
+
+        return RemoteLog(loop, settings, drained)
     rotation = {name: settings[name] for name in ("max_bytes", "max_files", "compress")}
     if settings["type"] == "local":
         from onggi.runtime.supervisor.local_log import LocalFile  # before the start, for who asked for it

@@ -11,7 +11,7 @@ instructions = {
     runtime: [ program, global flags … ], environment: { name: value },
     rootfs, private_mounts, shared_memory: { path, bytes } | null, memory_events,
     mounts: [ where a detached mount goes … ], volumes: [ { lock, path } … ],
-    log: { type, path, max_bytes, max_files, compress },
+    log: { type, … },                         log.py, remote_log.py
     health: { … } | null,                     health.py
     tty, open_stdin, stdin_once, shared_pids, auto_remove,
     cleanup: [ words ], client_removes,       what to execute at the end; not when the client does it
@@ -159,9 +159,10 @@ class Supervisor:
         """Until the container has stopped for good and everybody has heard it."""
         self._loop.run()
 
-    def _told(self, complaint: str) -> None:
+    def _told(self, complaint: str, by_runtime: bool) -> None:
         self._started = not complaint
-        _tell(self._caller, {"error": complaint, "runtime": True} if complaint else {"started": True})
+        failed = {"error": complaint, "by": "runtime" if by_runtime else "log"}
+        _tell(self._caller, failed if complaint else {"started": True})
 
     # --- mounts -----------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@
     process ◀── stdin ─────────────────────────────── Client
 
 A client that does not read holds the process up, as Docker's do: beyond 1 MiB that waits for
-one client, nothing more is read until it has taken some.
+one client, nothing more is read until it has taken some. So does a log that is full.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Client:
             return
         self._watch()
         if self._streams is not None:
-            self._streams.client_drained()
+            self._streams.drained()
 
     def finish(self, result: bytes) -> None:
         """The result frame, and the end once everything is sent."""
@@ -177,12 +177,15 @@ class Streams:
         loop: Loop,
         *,
         sink: Sink | None = None,
+        sink_is_full: Callable[[], bool] = lambda: False,
         close_input: bool = True,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.clients: list[Client] = []
         self._loop = loop
         self._sink = sink
+        self._sink_is_full = sink_is_full
+        self._may_hold_up = True
         self._close_input = close_input
         self._on_end = on_end
         self._outputs: dict[int, tuple[int, LineSplitter]] = {}
@@ -267,7 +270,14 @@ class Streams:
         for client in tuple(self.clients):
             if kind in client.kinds:
                 client.send(kind, data)
-        self._pause(any(len(client.pending) > _CLIENT_LIMIT_BYTES for client in self.clients))
+        self._pause(self._is_full())
+
+    def _is_full(self) -> bool:
+        """True when the process is to be held up: for the log, or for somebody who does not read."""
+        if not self._may_hold_up:
+            return False
+        clients_are = any(len(client.pending) > _CLIENT_LIMIT_BYTES for client in self.clients)
+        return clients_are or self._sink_is_full()
 
     def _pause(self, paused: bool) -> None:
         if paused != self._paused:
@@ -275,10 +285,10 @@ class Streams:
             for fd in self._outputs:
                 self._watch_output(fd)
 
-    def client_drained(self) -> None:
-        """A client has taken something, or left."""
+    def drained(self) -> None:
+        """A client or the log has taken something, or a client has left."""
         if self._paused:
-            self._pause(any(len(client.pending) > _CLIENT_LIMIT_BYTES for client in self.clients))
+            self._pause(self._is_full())
 
     def _end_output(self, fd: int) -> None:
         kind, splitter = self._outputs.pop(fd)
@@ -294,6 +304,7 @@ class Streams:
 
     def abandon(self) -> None:
         """Read what is there and come to an end: whoever still holds the pipes is not waited for."""
+        self._may_hold_up = False
         self._pause(False)
         for fd in tuple(self._outputs):
             while fd in self._outputs and _readable(fd):
@@ -366,7 +377,7 @@ class Streams:
             self.clients.remove(client)
         if client.stdin:
             self.input_ended()
-        self.client_drained()
+        self.drained()
 
     def finish(self, result: bytes) -> None:
         """Tell every client how it ended."""

@@ -26,11 +26,12 @@ from collections.abc import Callable
 
 from onggi.runtime.supervisor.console import Console
 from onggi.runtime.supervisor.health import HealthMonitor
-from onggi.runtime.supervisor.log import open_log
+from onggi.runtime.supervisor.log import NoLog, open_log
 from onggi.runtime.supervisor.loop import Loop, Timer
 from onggi.runtime.supervisor.memory import oom_kills
 from onggi.runtime.supervisor.network import clear_settings
 from onggi.runtime.supervisor.runtime import Runtime
+from onggi.runtime.supervisor.sink import Log
 from onggi.runtime.supervisor.state import State, now_text
 from onggi.runtime.supervisor.streams import Streams
 
@@ -64,13 +65,14 @@ class Ending:
 
 
 class Supervision:
-    """One container. ``told`` hears once whether the first start succeeded (empty) or why not."""
+    """One container. ``told`` hears once whether the first start succeeded (empty) or why not, and
+    whether it was the runtime that refused."""
 
     def __init__(
         self,
         loop: Loop,
         given: dict[str, Any],
-        told: Callable[[str], None],
+        told: Callable[[str, bool], None],
         on_finished: Callable[[], None],
     ) -> None:
         self.id: str = given["id"]
@@ -87,10 +89,10 @@ class Supervision:
         self.runtime = Runtime(loop, given["runtime"], given["directory"], given["environment"])
         checks = given["health"]
         self._health = HealthMonitor(loop, self.runtime, self.state, self.id, checks) if checks else None
-        self.log = open_log(given["log"])
+        self.log: Log = NoLog()
         self.streams = self._new_streams(loop)
         self._loop = loop
-        self._told: Callable[[str], None] | None = told
+        self._told: Callable[[str, bool], None] | None = told
         self._on_finished = on_finished
         self._on_exit: list[Callable[[Ending], None]] = []
         self._on_stop: list[Callable[[Ending], None]] = []
@@ -107,7 +109,8 @@ class Supervision:
     def _new_streams(self, loop: Loop) -> Streams:
         return Streams(
             loop,
-            sink=self.log.write,
+            sink=lambda stream, pieces: self.log.write(stream, pieces),
+            sink_is_full=lambda: self.log.full,
             close_input=self.given["stdin_once"],
             on_end=self._output_ended,
         )
@@ -115,10 +118,25 @@ class Supervision:
     # --- starting ---------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Have the runtime create and start the container."""
-        given = self.given
+        """Open the log, then have the runtime create and start the container."""
         self._ending = None
         self._starting, self.waiting_to_restart = True, False
+        try:
+            self.log = open_log(self.given["log"], self._loop, lambda: self.streams.drained())
+        except OSError as error:
+            self._log_opened(f"{error.filename}: {error.strerror}")
+            return
+        self.log.open(self._log_opened)
+
+    def _log_opened(self, complaint: str) -> None:
+        if complaint:
+            self._starting = False
+            self._start_failed(complaint, by_runtime=False)
+        else:
+            self._run()
+
+    def _run(self) -> None:
+        given = self.given
         words = [
             "run",
             "--detach",
@@ -147,7 +165,7 @@ class Supervision:
         close()
         self._starting = False
         if complaint:
-            self._start_failed(complaint)
+            self._start_failed(complaint, by_runtime=True)
             return
         with open(self.runtime.pid_file("init")) as file:
             self.pid = int(file.read())
@@ -156,7 +174,7 @@ class Supervision:
         self.state.emit("start")
         if self._health is not None:
             self._health.start()
-        self._tell("")
+        self._tell("", by_runtime=True)
         self._loop.on_exit(self.pid, self._exited)
         signals, self._signals = self._signals, []
         for number, stop_signal in signals:
@@ -180,27 +198,31 @@ class Supervision:
         document["HasBeenManuallyStopped"] = False
         document["RestartCount"] = self._restarts
 
-    def _start_failed(self, complaint: str) -> None:
-        self.last = Ending(failure_code(complaint), error=complaint)
+    def _start_failed(self, complaint: str, *, by_runtime: bool) -> None:
+        code = failure_code(complaint) if by_runtime else _FAILED
+        self.last = Ending(code, error=complaint)
         self.streams.abandon()
+        if not by_runtime:
+            self._failed(complaint, code, by_runtime=False)
+            return
         # A runtime that was killed has left its state, and maybe a process at the door.
-        self.runtime.run("delete", "--force", self.id, done=lambda _: self._failed(complaint))
-
-    def _failed(self, complaint: str) -> None:
-        self.state.update(lambda document: self._note_failure(document, complaint))
-        self._tell(complaint)
-        self._finish()
-
-    def _note_failure(self, document: dict[str, Any], complaint: str) -> None:
-        document["State"].update(
-            Running=False, Restarting=False, Pid=0, ExitCode=failure_code(complaint), Error=complaint
+        self.runtime.run(
+            "delete", "--force", self.id, done=lambda _: self._failed(complaint, code, by_runtime=True)
         )
+
+    def _failed(self, complaint: str, code: int, *, by_runtime: bool) -> None:
+        self.state.update(lambda document: self._note_failure(document, code, complaint))
+        self._tell(complaint, by_runtime=by_runtime)
+        self.log.close(self._finish)
+
+    def _note_failure(self, document: dict[str, Any], code: int, complaint: str) -> None:
+        document["State"].update(Running=False, Restarting=False, Pid=0, ExitCode=code, Error=complaint)
         clear_settings(document)
 
-    def _tell(self, complaint: str) -> None:
+    def _tell(self, complaint: str, *, by_runtime: bool) -> None:
         told, self._told = self._told, None
         if told is not None:
-            told(complaint)
+            told(complaint, by_runtime)
 
     # --- ending -----------------------------------------------------------------------------
 
@@ -234,6 +256,10 @@ class Supervision:
         if ending is None:
             return
         self._ending, self.last = None, ending
+        # Its end is told when the log has all of it, and a run that follows has a log of its own.
+        self.log.close(lambda: self._log_closed(ending))
+
+    def _log_closed(self, ending: Ending) -> None:
         again = self._restarts_after(ending)
         self.state.update(lambda document: self._note_exit(document, ending, again=again))
         self.state.emit("die", exitCode=str(ending.code))
@@ -277,7 +303,6 @@ class Supervision:
         waiting, self._on_stop = self._on_stop, []
         for call in waiting:
             call(ending)
-        self.log.close()
         self._on_finished()
 
     # --- restarting -------------------------------------------------------------------------
