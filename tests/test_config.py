@@ -178,7 +178,7 @@ def test_keys_that_only_dockerd_knows_are_accepted(load) -> None:
     document = {
         "log-level": "info",
         "shutdown-timeout": 5,
-        "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 1, "Soft": 1}},
+        "metrics-addr": "127.0.0.1:9323",
         "fixed-cidr-v6": "fd00::/80",
         "ip-forward": True,
         "network-control-plane-mtu": 1400,
@@ -305,6 +305,18 @@ def test_every_setting_has_a_variable(load) -> None:
         "ONGGI_DEFAULT_PLATFORM": "linux/arm64",
         "ONGGI_LOG_DRIVER": "local",
         "ONGGI_LOG_OPTS": '{"max-size": "1m"}',
+        "ONGGI_DEFAULT_RUNTIME": "crun",
+        "ONGGI_RUNTIMES": '{"r": {"path": "/r", "runtimeArgs": ["--a"]}}',
+        "ONGGI_CGROUP_DRIVER": "native.cgroupdriver=systemd",
+        "ONGGI_CGROUP_PARENT": "/p",
+        "ONGGI_INIT": "true",
+        "ONGGI_INIT_PATH": "/i",
+        "ONGGI_DEFAULT_ULIMITS": '{"nofile": {"Hard": 2, "Soft": 1}}',
+        "ONGGI_DEFAULT_SHM_BYTES": "3M",
+        "ONGGI_DEFAULT_IPC_MODE": "shareable",
+        "ONGGI_DEFAULT_CGROUPNS_MODE": "host",
+        "ONGGI_NO_NEW_PRIVILEGES": "1",
+        "ONGGI_SECCOMP_PROFILE": "unconfined",
         "ONGGI_BRIDGE": "b0",
         "ONGGI_BIP": "10.0.0.1/24",
         "ONGGI_DEFAULT_ADDRESS_POOLS": '[{"base": "10.0.0.0/8", "size": 24}]',
@@ -341,6 +353,18 @@ def test_every_setting_has_a_variable(load) -> None:
         default_platform="linux/arm64",
         log_driver="local",
         log_opts={"max-size": "1m"},
+        default_runtime="crun",
+        runtimes={"r": ("/r", ("--a",))},
+        cgroup_driver="systemd",
+        cgroup_parent="/p",
+        init=True,
+        init_path="/i",
+        default_ulimits=({"Name": "nofile", "Hard": 2, "Soft": 1},),
+        default_shm_bytes=3 * 1024**2,
+        default_ipc_mode="shareable",
+        default_cgroupns_mode="host",
+        no_new_privileges=True,
+        seccomp_profile="unconfined",
         bridge="b0",
         bip="10.0.0.1/24",
         default_address_pools=(("10.0.0.0/8", 24),),
@@ -442,3 +466,23 @@ def test_flags_are_checked_like_the_rest(load) -> None:
 
 def test_a_mirror_listed_twice_is_one(load) -> None:
     assert load({"registry-mirrors": ["http://m", "http://m/"]}).registry_mirrors == ("http://m/",)
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"runtimes": {"x": {}}}, "runtimes: runtime x: a path is needed"),
+        ({"exec-opts": ["native.cgroupdriver=x"]}, "option native.cgroupdriver is only cgroupfs or systemd"),
+        ({"exec-opts": ["isolation=hyperv"]}, "invalid option 'isolation'"),
+        ({"default-ulimits": {"nofile": {"Hard": 1, "Soft": 2}}}, "ulimit soft limit must be less than"),
+        ({"default-shm-size": "x"}, "default-shm-size: invalid size: 'x'"),
+        ({"default-ipc-mode": "host"}, 'IPC mode "host" is not supported as default value'),
+        ({"default-cgroupns-mode": "x"}, 'default cgroup namespace mode ("x") is invalid'),
+        ({"log-opts": {"max-size": 1}}, "log-opts: must be an object of strings"),
+        ({"init": "yes"}, "init: must be true or false"),
+    ],
+)
+def test_what_containers_get_is_checked(load, document: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(document)
+    assert words in caught.value.message

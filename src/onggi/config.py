@@ -37,16 +37,14 @@ _CERTS_DIRS = (Path("/etc/onggi/certs.d"), Path("/etc/docker/certs.d"))
 # dockerd's other keys (20.10 … 29).
 _DOCKER_KEYS = """
     allow-direct-routing allow-nondistributable-artifacts api-cors-header authorization-plugins bip6
-    bridge-accept-fwmark builder cdi-spec-dirs cgroup-parent cluster-advertise cluster-store
-    cluster-store-opts containerd containerd-namespace containerd-plugin-namespace
-    containerd-plugins-namespace cpu-rt-period cpu-rt-runtime cri-containerd default-cgroupns-mode
-    default-gateway default-gateway-v6 default-ipc-mode default-network-opts default-runtime
-    default-shm-size default-ulimits deprecated-key-path dns dns-opts dns-search exec-opts experimental
-    features firewall-backend fixed-cidr fixed-cidr-v6 group host-gateway-ip host-gateway-ips hosts icc
-    init init-path ip-forward ip-forward-no-drop ip-masq ip6tables iptables ipv6 live-restore log-format
-    log-level metrics-addr min-api-version network-control-plane-mtu network-diagnostic-port
-    no-new-privileges node-generic-resources nri-opts oom-score-adjust pidfile raw-logs rootless runtimes
-    seccomp-profile selinux-enabled shutdown-timeout swarm-default-advertise-addr
+    bridge-accept-fwmark builder cdi-spec-dirs cluster-advertise cluster-store cluster-store-opts
+    containerd containerd-namespace containerd-plugin-namespace containerd-plugins-namespace cpu-rt-period
+    cpu-rt-runtime cri-containerd default-gateway default-gateway-v6 default-network-opts
+    deprecated-key-path dns dns-opts dns-search experimental features firewall-backend fixed-cidr
+    fixed-cidr-v6 group host-gateway-ip host-gateway-ips hosts icc ip-forward ip-forward-no-drop ip-masq
+    ip6tables iptables ipv6 live-restore log-format log-level metrics-addr min-api-version
+    network-control-plane-mtu network-diagnostic-port node-generic-resources nri-opts oom-score-adjust
+    pidfile raw-logs rootless selinux-enabled shutdown-timeout swarm-default-advertise-addr
     swarm-raft-election-tick swarm-raft-heartbeat-tick tls tlscacert tlscert tlskey tlsverify
     userland-proxy userland-proxy-path userns-remap
 """
@@ -78,6 +76,10 @@ class Config:
     ``docker_auth_config`` is the text of a ``config.json`` whose ``auths`` win over the file's.
     ``default_platform`` is text as of ``--platform``. ``log_opts`` belong to ``log_driver``, the one of
     containers that name none.
+
+    The last ones are what containers get that say nothing: ``runtimes`` are program and arguments
+    by name, ``cgroup_driver`` is cgroupfs or systemd (empty: as the host has it), ``default_ulimits``
+    have HostConfig's form, ``seccomp_profile`` is a file, ``unconfined`` or ``builtin``.
     ``bridge`` is the default bridge network's interface
     (``none``: there is no such network), ``bip`` its address and range (``172.17.0.1/16``; empty: chosen),
     ``mtu`` its packets' size (0: the kernel's), ``ip`` where ports are published by default;
@@ -112,6 +114,18 @@ class Config:
     default_platform: str | None = None
     log_driver: str = "json-file"
     log_opts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    default_runtime: str = "runc"
+    runtimes: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict, hash=False)
+    cgroup_driver: str = ""
+    cgroup_parent: str = ""
+    init: bool = False
+    init_path: str = ""
+    default_ulimits: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
+    default_shm_bytes: int = 64 * 1024 * 1024
+    default_ipc_mode: str = "private"
+    default_cgroupns_mode: str = ""
+    no_new_privileges: bool = False
+    seccomp_profile: str = ""
     bridge: str = "onggi0"
     bip: str = ""
     default_address_pools: tuple[tuple[str, int], ...] = ()
@@ -171,6 +185,18 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     "default_platform": ("", "text"),
     "log_driver": ("log-driver", "text"),
     "log_opts": ("log-opts", "texts by name"),
+    "default_runtime": ("default-runtime", "text"),
+    "runtimes": ("runtimes", "runtimes"),
+    "cgroup_driver": ("exec-opts", "cgroup driver"),
+    "cgroup_parent": ("cgroup-parent", "text"),
+    "init": ("init", "boolean"),
+    "init_path": ("init-path", "text"),
+    "default_ulimits": ("default-ulimits", "ulimits"),
+    "default_shm_bytes": ("default-shm-size", "bytes"),
+    "default_ipc_mode": ("default-ipc-mode", "ipc mode"),
+    "default_cgroupns_mode": ("default-cgroupns-mode", "cgroup namespace"),
+    "no_new_privileges": ("no-new-privileges", "boolean"),
+    "seccomp_profile": ("seccomp-profile", "text"),
     "bridge": ("bridge", "text"),
     "bip": ("bip", "text"),
     "default_address_pools": ("default-address-pools", "pools"),

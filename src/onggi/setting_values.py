@@ -61,6 +61,73 @@ def _texts_by_name(value: object) -> dict[str, str]:
     return dict(value)
 
 
+def _runtimes(value: object) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """``{"name": {"path": …, "runtimeArgs": [ … ]}}``."""
+    if not isinstance(value, dict):
+        raise ValueError("must be an object: name → path and runtimeArgs")
+    return {_text(name): _runtime(name, entry) for name, entry in value.items()}
+
+
+def _runtime(name: str, entry: object) -> tuple[str, tuple[str, ...]]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("path"), str) or not entry["path"]:
+        raise ValueError(f"runtime {name}: a path is needed", 'like {"crun": {"path": "/usr/bin/crun"}}')
+    return entry["path"], _texts(entry.get("runtimeArgs") or [])
+
+
+def _cgroup_driver(value: object) -> str:
+    """Of ``exec-opts``, the one option there is on Linux."""
+    driver = ""
+    for option in _texts(value):
+        key, equals, text = option.partition("=")
+        if key.strip().lower() != "native.cgroupdriver" or not equals:
+            raise ValueError(f"invalid option {key or option!r}", "native.cgroupdriver=systemd or cgroupfs")
+        if text not in ("systemd", "cgroupfs"):
+            raise ValueError("option native.cgroupdriver is only cgroupfs or systemd")
+        driver = text
+    return driver
+
+
+def _ulimits(value: object) -> tuple[dict[str, object], ...]:
+    """``{"nofile": {"Name": "nofile", "Hard": 64000, "Soft": 64000}}``."""
+    if not isinstance(value, dict):
+        raise ValueError("must be an object: name → Name, Hard, Soft")
+    found = []
+    for name, entry in value.items():
+        if not isinstance(entry, dict):
+            raise ValueError(f"ulimit {name}: Hard and Soft are needed")
+        hard, soft = (entry.get(key, 0) for key in ("Hard", "Soft"))
+        if not all(isinstance(limit, int) and not isinstance(limit, bool) for limit in (hard, soft)):
+            raise ValueError(f"ulimit {name}: limits are whole numbers")
+        if hard != -1 and (soft == -1 or soft > hard):
+            raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+        found.append({"Name": entry.get("Name") or name, "Hard": hard, "Soft": soft})
+    return tuple(found)
+
+
+def _bytes(value: object) -> int:
+    """A number, or a text like ``64M``."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = (
+        re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKmMgGtT])?[iI]?[bB]?", value) if isinstance(value, str) else None
+    )
+    if match is None:
+        raise ValueError(f"invalid size: '{value}'")
+    return int(float(match[1]) * 1024 ** " kmgt".index((match[2] or " ").lower()))
+
+
+def _ipc_mode(value: object) -> str:
+    if value not in ("private", "shareable"):
+        raise ValueError(f'IPC mode "{value}" is not supported as default value for container IPC mode')
+    return str(value)
+
+
+def _cgroup_namespace(value: object) -> str:
+    if value not in ("host", "private"):
+        raise ValueError(f'default cgroup namespace mode ("{value}") is invalid. Use "host" or "private"')
+    return str(value)
+
+
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
@@ -217,9 +284,13 @@ def _is_host_and_port(text: str) -> bool:
 
 KINDS: dict[str, Callable[[object], object]] = {
     "boolean": _boolean,
+    "bytes": _bytes,
+    "cgroup driver": _cgroup_driver,
+    "cgroup namespace": _cgroup_namespace,
     "compat": _compat,
     "count": _count,
     "insecure registries": _insecure,
+    "ipc mode": _ipc_mode,
     "labels": _labels,
     "mirrors": _mirrors,
     "mirrors by registry": _mirrors_by_registry,
@@ -227,19 +298,23 @@ KINDS: dict[str, Callable[[object], object]] = {
     "paths": _paths,
     "pools": _pools,
     "positive count": _positive,
+    "runtimes": _runtimes,
     "seconds": _seconds,
     "text": _text,
     "texts": _texts,
     "texts by name": _texts_by_name,
+    "ulimits": _ulimits,
 }
-_LISTS = ("insecure registries", "labels", "mirrors", "paths", "texts")
+_LISTS = ("cgroup driver", "insecure registries", "labels", "mirrors", "paths", "texts")
 _READERS: dict[str, Callable[[str], Any]] = {
     "count": int,
     "mirrors by registry": json.loads,
     "pools": json.loads,
     "positive count": int,
+    "runtimes": json.loads,
     "seconds": float,
     "texts by name": json.loads,
+    "ulimits": json.loads,
 }
 
 

@@ -69,6 +69,7 @@ def test_group_page() -> None:
     assert group is not None
     assert group_help(TABLE, group).startswith(
         "Usage:  onggi system COMMAND\n\nManage the data root\n\nCommands:\n"
+        "  boot        Start the containers that restart with the host\n"
         "  df          Show disk usage\n  events      Get real time events"
     )
 

@@ -44,9 +44,13 @@ def _lines(fields: Mapping[str, Any]) -> Iterator[str]:
     for name, value in fields["DriverStatus"]:
         yield f"  {name}: {value}"
     yield f" Logging Driver: {fields['LoggingDriver']}"
+    for label, name in _CONTAINERS:
+        yield f" {label}: {fields[name]}"
     yield " Plugins:"
     for kind, names in fields["Plugins"].items():
         yield f"  {kind}: {' '.join(names)}"
+    yield f" Runtimes: {' '.join(fields['Runtimes'])}"
+    yield f" Default Runtime: {fields['DefaultRuntime']}"
     for label, name in _HOST:
         if name in fields:
             yield f" {label}: {fields[name]}"
@@ -58,6 +62,7 @@ def _lines(fields: Mapping[str, Any]) -> Iterator[str]:
     yield from _registry(fields)
 
 
+_CONTAINERS = (("Cgroup Driver", "CgroupDriver"), ("Cgroup Version", "CgroupVersion"))
 _HOST = (
     ("Kernel Version", "KernelVersion"),
     ("Operating System", "OperatingSystem"),

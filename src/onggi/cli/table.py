@@ -9,6 +9,7 @@ from __future__ import annotations
 from onggi.cli.command import Arity, Command, Group, Program
 from onggi.cli.flags import Flag
 from onggi.cli.table_archives import archive_commands
+from onggi.cli.table_boot import boot_commands
 from onggi.cli.table_container_files import container_file_commands
 from onggi.cli.table_containers import container_commands
 from onggi.cli.table_contents import contents_commands
@@ -401,6 +402,7 @@ def program() -> Program:
             *contents_commands(),
             *_system_commands(),
             *upkeep_commands(),
+            *boot_commands(),
         ),
         (
             (
@@ -443,7 +445,7 @@ def program() -> Program:
             ("Containers' Files", ("cp", "diff", "commit", "export")),
             ("Archives", ("save", "load", "import", "sync")),
             ("Look Inside", ("layers", "explain", "verify", "repair", "doctor", "events")),
-            ("Keep in Order", ("gc",)),
+            ("Keep in Order", ("gc", "boot")),
             (
                 "Management Commands",
                 ("container", "image", "layer", "network", "remote", "storage", "system", "volume"),

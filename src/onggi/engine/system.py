@@ -25,6 +25,7 @@ from onggi.store.dataroot import engine_id
 from onggi.version import __version__
 
 if TYPE_CHECKING:
+    from onggi.config import Config
     from onggi.engine.auth import Auth
     from onggi.engine.filters import Filters
     from onggi.engine.images import Images
@@ -139,6 +140,7 @@ class System:
             "SystemTime": format_ns(time.time_ns()),
             "Debug": config.debug,
             "LoggingDriver": config.log_driver,
+            **_runtime_facts(config),
             "KernelVersion": platform.release(),
             "OperatingSystem": release.get("PRETTY_NAME", "Linux"),
             "OSVersion": release.get("VERSION_ID"),
@@ -260,6 +262,29 @@ class System:
         """Clear what killed processes left; every changing verb does it too. Returns how many things."""
         with self._core.writing():
             return self._core.recover()
+
+
+def _runtime_facts(config: Config) -> dict[str, Any]:
+    """What containers run by; only programs that are here."""
+    from onggi.engine.containers.defaults import host_facts
+    from onggi.runtime.runc import find_program
+
+    host = host_facts(config)
+    programs = {name: (name, ()) for name in (config.default_runtime, *_RUNTIMES)} | dict(config.runtimes)
+    found = {
+        name: {"path": path, **({"runtimeArgs": list(arguments)} if arguments else {})}
+        for name, (path, arguments) in sorted(programs.items())
+        if find_program(path) is not None
+    }
+    return {
+        "CgroupDriver": "systemd" if host.systemd else "cgroupfs",
+        "CgroupVersion": host.cgroups.removeprefix("v"),
+        "Runtimes": found,
+        "DefaultRuntime": config.default_runtime,
+    }
+
+
+_RUNTIMES = ("runc", "crun", "youki")
 
 
 def _sum(sizes: Mapping[ChainID, int], chains: Iterable[ChainID]) -> int:

@@ -40,13 +40,15 @@ class Defaults:
     """What the engine's configuration says for every container.
 
     ``init_path`` is the host's init program (empty: none is installed), ``use_init`` whether
-    containers that say nothing get it. ``ulimits`` have HostConfig's form.
+    containers that say nothing get it. ``ulimits`` have HostConfig's form. ``seccomp`` is the profile
+    of containers that name none: empty for the one built in, ``unconfined``, or JSON.
     """
 
     cgroup_parent: str = ""
     use_init: bool = False
     init_path: str = ""
     ulimits: Sequence[Mapping[str, Any]] = ()
+    seccomp: str = ""
     compat: str = "28"
 
 
@@ -239,7 +241,7 @@ def _sysctls(request: SpecRequest, host: HostFacts) -> dict[str, str]:
 
 
 def _seccomp(request: SpecRequest, host: HostFacts, capabilities: Sequence[str]) -> dict[str, Any] | None:
-    text = request.security.seccomp
+    text = request.security.seccomp or request.defaults.seccomp
     if request.host_config.get("Privileged") or text == UNCONFINED:
         return None
     profile = parse_profile(text) if text else default_profile(request.defaults.compat)

@@ -166,6 +166,11 @@ def test_removing_and_killing(engine: onggi.Engine) -> None:
     container.unpause()
     container.restart()
     assert container.running
+    # Its shell is not asked to end before it can hear it.
+    wait_until(
+        lambda: container.exec(["grep", "SigCgt.*4[0-9a-f]\\{3\\}$", "/proc/1/status"]).wait() == 0,
+        "its trap",
+    )
     container.stop()
     assert container.exit_code == 0
     container.stop()  # again: nothing to do

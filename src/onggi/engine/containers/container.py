@@ -177,15 +177,22 @@ class Container:
                     return Started(None if attach is None else self._attach(attach), ())
                 time.sleep(_POLL_S)  # it is just ending, or being started by somebody else
 
-    def stop(self, timeout_s: float | None = None, signal: str | None = None) -> None:
-        """Ask it to end, then make it (negative: wait for ever); no error when it is not running."""
+    def stop(
+        self, timeout_s: float | None = None, signal: str | None = None, *, shutdown: bool = False
+    ) -> None:
+        """Ask it to end, then make it (negative: wait for ever); no error when it is not running.
+
+        ``shutdown``: only until the host starts again.
+        """
         config = self.stored.config
         if timeout_s is None:
             given = config.get("StopTimeout")
             timeout_s = _STOP_TIMEOUT_S if given is None else given
         number = parse_signal(signal) if signal else stop_signal(config.get("StopSignal"))
         try:
-            self.supervisor.request("stop", timeout_s=None, signal=number, timeout=timeout_s)
+            self.supervisor.request(
+                "stop", timeout_s=None, signal=number, timeout=timeout_s, shutdown=shutdown
+            )
         except NoSupervisor:
             self._settle()
         wait_for_supervisor(self._core, self.id)

@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
+    from onggi.engine.containers.boot import BootReport
     from onggi.engine.containers.create import Created, CreateRequest
     from onggi.engine.containers.listing import ContainerRow
     from onggi.engine.containers.start import AttachRequest, Started
@@ -166,6 +167,22 @@ class Containers:
             if stored is not None and stored.auto_remove:
                 container.remove(force=True)
             raise
+
+    def boot(self) -> BootReport:
+        """After the host has started: start those whose restart policy asks for it."""
+        from onggi.engine.containers.boot import boot
+
+        self.settle()
+        return boot(self._core, lambda id: self._container(id).start())
+
+    def shut_down(self) -> list[tuple[str, OnggiError]]:
+        """Before the host goes down: stop all that run, so that :meth:`boot` starts them again.
+
+        What could not be stopped, by id.
+        """
+        from onggi.engine.containers.boot import each, running
+
+        return each(running(self._core), lambda id: self._container(id).stop(shutdown=True))
 
     # --- removing ---------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from time import time_ns
 
 from onggi.engine.containers.checks import InvalidOption, adapted_host_config, check_host_config
+from onggi.engine.containers.defaults import host_facts, with_defaults
 from onggi.engine.containers.health import check_health
 from onggi.engine.containers.init_layer import fill_init_layer
 from onggi.engine.containers.log_drivers import log_config
@@ -29,9 +30,7 @@ from onggi.oci.image_config import ImageConfig
 from onggi.oci.platform import Platform, fits
 from onggi.oci.timestamps import format_ns
 from onggi.record import field, record
-from onggi.runtime.host import HostFacts
 from onggi.runtime.namespaces import shared_container
-from onggi.runtime.runc import DEFAULT_RUNTIME
 from onggi.runtime.security import parse_security_options
 from onggi.store.containers import StoredContainer, fresh_document
 
@@ -90,13 +89,14 @@ def create_container(core: Core, request: CreateRequest) -> Created:
 
     Raises ImageNotFound, NameTaken, InvalidArgument of many kinds, DataLoss for a damaged image.
     """
-    host = HostFacts.read()
+    host = host_facts(core.config)
     image_id = find_image(core, str(request.config.get("Image") or ""))
     image = core.images.get(image_id)
     warnings = _check_platform(image, request, core.config.compat)
     config = merged_config(request.config, image.config)
     check_health(config)
-    host_config = adapted_host_config(request.host_config, host, core.config.compat)
+    given = with_defaults(request.host_config, core.config)
+    host_config = adapted_host_config(given, host, core.config.compat)
     if core.config.bridge == "none" and host_config["NetworkMode"] == "default":
         host_config["NetworkMode"] = "none"
     points = _mount_points(core, config, host_config)
@@ -139,7 +139,7 @@ def _check_stop_signal(config: Mapping[str, Any]) -> None:
 
 def _stored_host_config(host_config: Mapping[str, Any]) -> dict[str, Any]:
     complete = complete_host_config(host_config)
-    complete["Runtime"] = host_config.get("Runtime") or DEFAULT_RUNTIME
+    complete["Runtime"] = host_config["Runtime"]
     return complete_host_config(complete)
 
 
@@ -186,7 +186,9 @@ def _document(
     document["Image"] = str(image_id)
     document["NetworkSettings"]["Networks"] = endpoint_settings(host_config["NetworkMode"], networks)
     document["Driver"] = core.driver.name
-    security = parse_security_options(host_config.get("SecurityOpt") or ())
+    security = parse_security_options(
+        host_config.get("SecurityOpt") or (), no_new_privileges=core.config.no_new_privileges
+    )
     document["SeccompProfile"] = security.seccomp
     document["NoNewPrivileges"] = security.no_new_privileges
     document["AppArmorProfile"] = security.apparmor

@@ -95,6 +95,20 @@ _DRIVERS = {
             "gelf",
             *("address", "compression-level", "compression-type", "tcp-max-reconnect", "tcp-reconnect-delay"),
         ),
+        _remote(
+            "awslogs",
+            *("group", "stream", "region", "endpoint", "credentials-endpoint", "create-group"),
+            *("create-stream", "datetime-format", "multiline-pattern", "force-flush-interval-seconds"),
+            "max-buffered-events",
+        ),
+        LogDriver(
+            "gcplogs",
+            frozenset(f"gcp-{name}" for name in ("project", "log-cmd", "meta-zone", "meta-name", "meta-id"))
+            | _ATTRIBUTES - {"tag"}
+            | _CACHE,
+            _by_collector("gcplogs"),
+            '"{}" is not a valid option for the gcplogs driver',
+        ),
         _remote("journald"),
         _remote(
             "splunk",
@@ -109,9 +123,21 @@ _DRIVERS = {
 }
 
 
+_SDKS = {"awslogs": "boto3", "gcplogs": "google.cloud.logging"}
+
+
 def log_drivers() -> list[str]:
     """Names of those that work here, sorted; ``none`` is no driver, but can be asked for."""
-    return sorted(_DRIVERS)
+    return sorted(name for name in _DRIVERS if name not in _SDKS or _is_installed(_SDKS[name]))
+
+
+def _is_installed(module: str) -> bool:
+    from importlib.util import find_spec
+
+    try:
+        return find_spec(module) is not None
+    except ImportError:
+        return False
 
 
 def log_config(given: Mapping[str, Any] | None, default: str, options: Options) -> dict[str, Any]:

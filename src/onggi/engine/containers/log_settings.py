@@ -11,10 +11,12 @@ Source: moby ``container/container.go`` (StartLogger), ``jsonfilelog.go``, ``loc
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from onggi.config import caller_environment
 from onggi.engine.containers.log_details import command_text, extra_attributes, log_tag
 from onggi.engine.containers.log_drivers import DEFAULT_DRIVER, InvalidLogOption, check_log_config
 from onggi.oci.go_json import dump
@@ -135,9 +137,7 @@ def _valued(options: Options, name: str, read: Any, default: int) -> int:
 
 # --- those that send it away --------------------------------------------------------------------
 
-_COLLECTOR = (
-    "import sys; sys.path.append({package!r}); from onggi.runtime.collectors.main import main; main()"
-)
+_COLLECTOR = "import sys; sys.path.extend({paths!r}); from onggi.runtime.collectors.main import main; main()"
 
 
 def _remote_settings(
@@ -155,17 +155,35 @@ def _remote_settings(
     }
     return {
         "type": "remote",
-        "command": _command(),
-        "environment": {"LC_ALL": "C.UTF-8"},
+        "command": _command(kind),
+        "environment": {"LC_ALL": "C.UTF-8", **_environment(kind)},
         "collector": {"driver": kind, "options": dict(options), "about": about},
         "buffer_bytes": _buffer_bytes(options),
         "cache": {"path": str(cache), **_local_rotation(_cache_options(options))} if cache else None,
     }
 
 
-def _command() -> list[str]:
+def _command(kind: str) -> list[str]:
+    """Drivers that stand on an SDK see this process's packages."""
     package = str(Path(__file__).resolve().parents[3])
-    return [sys.executable, "-I", "-S", "-c", _COLLECTOR.format(package=package)]
+    others = [path for path in sys.path if os.path.isabs(path) and path != package] if kind in _SDKS else []
+    return [sys.executable, "-I", "-S", "-c", _COLLECTOR.format(paths=[package, *others])]
+
+
+# What SDKs look for credentials in, and how they get out.
+_SDKS = {"awslogs": ("AWS_",), "gcplogs": ("GOOGLE_", "GCLOUD_", "CLOUDSDK_")}
+_FOR_SDKS = ("HOME", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+
+
+def _environment(kind: str) -> dict[str, str]:
+    prefixes = _SDKS.get(kind)
+    if prefixes is None:
+        return {}
+    return {
+        name: value
+        for name, value in caller_environment().items()
+        if name.startswith(prefixes) or name in _FOR_SDKS
+    }
 
 
 def _buffer_bytes(options: Options) -> int:

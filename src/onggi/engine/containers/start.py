@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from onggi.engine.containers.defaults import container_defaults, host_facts, runtime_of, runtime_root
 from onggi.engine.containers.health import health_checks
 from onggi.engine.containers.init_layer import ensure_directory
 from onggi.engine.containers.log_settings import log_driver, log_file, log_settings
@@ -31,8 +32,8 @@ from onggi.runtime.host import HostFacts
 from onggi.runtime.launch import launch_supervisor
 from onggi.runtime.namespaces import shared_container
 from onggi.runtime.request import spec_request
-from onggi.runtime.runc import DEFAULT_RUNTIME, Runc, find_program, find_runtime, runtime_environment
-from onggi.runtime.spec import Defaults, build_spec
+from onggi.runtime.runc import Runc, runtime_environment
+from onggi.runtime.spec import build_spec
 from onggi.runtime.supervisor.network import NAMESPACE
 from onggi.runtime.user import User, read_accounts, resolve_user
 from onggi.store.atomic import make_directory
@@ -54,7 +55,6 @@ __all__ = [
 ]
 
 _START_IT = "start it first: its namespaces are to be shared"
-_INIT_PROGRAM = "docker-init"
 
 
 @record
@@ -92,25 +92,22 @@ def supervisor_lock(id: str) -> str:
 
 def container_runtime(core: Core, host_config: Mapping[str, Any]) -> Runc:
     """The OCI runtime that a container asks for. Raises RuntimeMissing."""
-    name = host_config.get("Runtime") or DEFAULT_RUNTIME
-    systemd = HostFacts.read().systemd
-    return Runc(find_runtime(name), _runtime_root(core, host_config), systemd_cgroup=systemd)
-
-
-def _runtime_root(core: Core, host_config: Mapping[str, Any]) -> Path:
-    name = host_config.get("Runtime") or DEFAULT_RUNTIME
-    return core.config.exec_root / "runtime" / os.path.basename(name)
+    return runtime_of(core.config, host_config.get("Runtime") or "")
 
 
 def runtime_state(core: Core, stored: StoredContainer) -> Path:
     """Where the runtime keeps what it knows of a container: there from its creation to its deletion."""
-    return _runtime_root(core, stored.host_config) / stored.id
+    return runtime_root(core.config, stored.host_config.get("Runtime") or "") / stored.id
+
+
+def _group(core: Core, stored: StoredContainer, host: HostFacts) -> str:
+    parent = stored.host_config.get("CgroupParent") or core.config.cgroup_parent
+    return group_path(str(parent), stored.id, host)
 
 
 def end_processes(core: Core, stored: StoredContainer) -> None:
     """End what runs of a container, by the names of its groups; then the runtime forgets it."""
-    parent = str(stored.host_config.get("CgroupParent") or "")
-    end_groups(group_path(parent, stored.id, HostFacts.read()))
+    end_groups(_group(core, stored, host_facts(core.config)))
     if os.path.lexists(runtime_state(core, stored)):
         try:
             container_runtime(core, stored.host_config).delete(stored.id, force=True)
@@ -139,9 +136,8 @@ class _Starting:
         self._core = core
         self._networks = networks
         self._stored = stored
-        self._host = HostFacts.read()
-        parent = str(stored.host_config.get("CgroupParent") or "")
-        self._group = group_path(parent, stored.id, self._host)
+        self._host = host_facts(core.config)
+        self._group = _group(core, stored, self._host)
         self._bundle = running_directory(core.config.exec_root, stored.id)
         self._directory = core.containers.path(stored.id)
         self._layer = core.writable.get(stored.id)
@@ -202,7 +198,7 @@ class _Starting:
             rootfs=str(self._rootfs),
             user=user,
             joined=self._joined(connection),
-            defaults=Defaults(init_path=find_program(_INIT_PROGRAM) or "", compat=self._core.config.compat),
+            defaults=container_defaults(self._core.config, self._stored.host_config),
             sources=self._mounts.sources,
         )
         spec, warnings = build_spec(request, self._host)

@@ -8,6 +8,7 @@ take its time: what it does not take holds the container up (``mode=blocking``) 
 ::
 
     supervisor ── settings, pieces ──▶ main ─▶ Collector: Syslog | Journald | Gelf | Fluentd | Splunk
+                                           | AwsLogs | GcpLogs
                ◀── ready | error ────
 
 stream   = settings { frame } ;             (to the collector, then its end)
@@ -16,5 +17,6 @@ settings = length (4 bytes, big-endian) JSON { driver, options, about: { id, nam
 frame    = length (4) stream (1: 1 stdout, 2 stderr) nanoseconds since 1970 (8) piece
 answer   = JSON { "ready": true } | { "error": text } newline
 
-Like the supervisor it stands on the standard library and this package only.
+Like the supervisor it stands on the standard library and this package only; but awslogs and gcplogs
+need their services' SDKs, which are found where the caller found its packages.
 """

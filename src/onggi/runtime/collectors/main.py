@@ -21,7 +21,9 @@ __all__ = ["COLLECTORS", "main"]
 _RECEIVE_BYTES = 256 * 1024
 
 COLLECTORS = {
+    "awslogs": "awslogs:AwsLogs",
     "fluentd": "fluentd:Fluentd",
+    "gcplogs": "gcplogs:GcpLogs",
     "gelf": "gelf:Gelf",
     "journald": "journald:Journald",
     "splunk": "splunk:Splunk",

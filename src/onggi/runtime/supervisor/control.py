@@ -196,6 +196,7 @@ class Control:
             int(request["signal"]),
             float(request["timeout"]),
             lambda ending: self._answer(connection, **ending.fields()),
+            by_hand=not request.get("shutdown"),
         )
 
     def _pause(self, connection: socket.socket, request: dict[str, Any]) -> None:

@@ -18,7 +18,8 @@ status                                          pid, paused, restarting, execs
 attach    stdin, stdout, stderr                 then the stream
 wait      until: exit | stopped                 exit, oom, error
 signal    signal                                when sent
-stop      signal, timeout (seconds, -1: ever)   exit, when the container has stopped
+stop      signal, timeout (seconds, -1: ever),  exit, when the container has stopped
+          shutdown (optional: by the host's)
 pause     (also resume)                         when done
 resize    height, width, exec (id, optional)    when done
 exec      id, process, detach, stdin            then the stream (detached: pid, no stream)

@@ -97,6 +97,7 @@ class Supervision:
         self._on_exit: list[Callable[[Ending], None]] = []
         self._on_stop: list[Callable[[Ending], None]] = []
         self._stopped_by_hand = False
+        self._host_goes_down = False
         self._started_at = 0.0
         self._delay_s = 0.0
         self._failures = 0
@@ -285,7 +286,7 @@ class Supervision:
             document["RestartCount"] = self._restarts + 1
         else:
             clear_settings(document)
-        if self._stopped_by_hand:
+        if self._stopped_by_hand and not self._host_goes_down:
             document["HasBeenManuallyStopped"] = True
 
     def _tell_end(self, ending: Ending) -> None:
@@ -352,7 +353,8 @@ class Supervision:
         """Signal the first process. The stop signal and KILL also mean: no restart, no staying frozen."""
         if number in (signal.SIGKILL, stop_signal):
             self._stopped_by_hand = True
-            self.state.update(lambda document: document.update(HasBeenManuallyStopped=True))
+            if not self._host_goes_down:
+                self.state.update(lambda document: document.update(HasBeenManuallyStopped=True))
         if self._starting:
             self._signals.append((number, stop_signal))
             return
@@ -372,14 +374,20 @@ class Supervision:
         self.state.set(Running=False, Restarting=False)
         self._finish()
 
-    def stop(self, number: int, timeout_s: float, done: Callable[[Ending], None]) -> None:
-        """Ask the first process to end, then make it (a negative timeout waits for ever)."""
+    def stop(
+        self, number: int, timeout_s: float, done: Callable[[Ending], None], *, by_hand: bool = True
+    ) -> None:
+        """Ask the first process to end, then make it (a negative timeout waits for ever).
+
+        Not ``by_hand``: the host goes down, and nobody wanted it stopped.
+        """
 
         def stopped(ending: Ending) -> None:
             self.state.emit("stop")
             done(ending)
 
         self.on_stop(stopped)
+        self._host_goes_down = not by_hand
         self._stopped_by_hand = True
         self.send_signal(number, stop_signal=number)
         if timeout_s >= 0 and not self.finished:
