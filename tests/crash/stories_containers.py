@@ -144,7 +144,9 @@ def left_of(place: Yard) -> list[str]:
         *exec_root.glob("containers/*"),
         *exec_root.glob("runtime/*/*"),
     ]
-    found = [f"left over: {path}" for path in paths if path.name != "container-names"]
+    found = [
+        f"left over: {path}" for path in paths if path.name not in ("container-names", "container-making")
+    ]
     return found + _mounts(root, exec_root) + _processes(place)
 
 

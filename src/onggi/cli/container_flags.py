@@ -67,6 +67,11 @@ def _identity() -> tuple[Flag, ...]:
         Flag("hostname", "string", "Container host name", short="h"),
         Flag("label", "list", "Set meta data on a container", short="l", check="label"),
         Flag("label-file", "list", "Read in a line delimited file of labels", completes="file"),
+        Flag(
+            "layer",
+            "string",
+            "Start from the image's layer of this number (1 is the base) or id; not recommended",
+        ),
         Flag("name", "string", "Assign a name to the container"),
         Flag(
             "restart",

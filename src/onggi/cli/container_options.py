@@ -106,7 +106,8 @@ def create_request(session: Session, *, detach: bool) -> CreateRequest:
     config["ExposedPorts"] = exposed or None
     config["MacAddress"] = session.flag("mac-address") or None
     host_config["Links"] = list(session.flag("link")) or None
-    return CreateRequest(config, host_config, session.flag("name"), networks, _platform(session))
+    name, layer = session.flag("name"), session.flag("layer")
+    return CreateRequest(config, host_config, name, networks, _platform(session), layer)
 
 
 def _platform(session: Session) -> Platform | None:

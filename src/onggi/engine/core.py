@@ -244,10 +244,10 @@ class Core:
         return Mounts(self).recover()
 
     def _undo_containers(self) -> int:
-        """Remove the layers of containers that never came to be: who makes one holds the lock of names."""
+        """Remove the layers of containers that never came to be: who makes one holds ``container-making``."""
         if not unwritten_containers(self.layout):
             return 0
-        lease = self.locks.try_acquire("container-names", exclusive=True)
+        lease = self.locks.try_acquire("container-making", exclusive=True)
         if lease is None:
             return 0
         with lease:

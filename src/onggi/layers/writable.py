@@ -105,8 +105,8 @@ class WritableLayers:
     ) -> WritableLayer:
         """Make a container's layers on a chain, which the caller keeps leased.
 
-        The caller also holds the lock ``container-names`` until the container's own files are in
-        place: layers of no container are removed by who gets that lock.
+        The caller also holds the lock ``container-making``, shared, until the container's own files
+        are in place: layers of no container are removed by who gets that lock alone.
 
         ``fill`` gets the init layer, mounted, as a descriptor of a directory. Raises DataLoss for
         a damaged image.

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import onggi
+from onggi.engine.containers.from_layer import NoSuchLayer, StandsOnALowerLayer
 from onggi.engine.containers.mount_specs import InvalidMount
 from onggi.engine.filters import InvalidFilter
 from onggi.engine.volume_mounts import CannotMountVolume
@@ -245,3 +246,42 @@ def test_an_image_with_links_where_volumes_go(engine: onggi.Engine) -> None:
     assert said(container) == "/out/v/f\n"
     assert (engine.volumes.get("links").path / "f").exists()
     assert not Path("/out").exists()
+
+
+# --- a lower layer ----------------------------------------------------------------------------------
+
+
+def test_a_container_on_a_lower_layer(engine: onggi.Engine) -> None:
+    """evil: busybox; whiteouts of three directories; links in their places."""
+    image = engine.images.get("evil")
+    base, second, _ = image.layers
+    passwd, missing = "/etc/passwd\n", "ls: /etc/passwd: No such file or directory\n"
+    for layer, expected in (
+        (1, passwd),
+        (base.diff_id.hex[:12], passwd),
+        (2, missing),
+        (str(second.chain_id), missing),
+        (3, missing),
+    ):
+        container = engine.containers.run("evil", ["/bin/sh", "-c", "ls -d /etc/passwd"], layer=layer)
+        assert said(container) == expected
+        container.remove()
+    for layer in (0, 4, -1, "zz", "sha256:"):
+        with pytest.raises(NoSuchLayer, match="1 is the base|there is no such layer"):
+            engine.containers.create("evil", layer=layer)
+    low = engine.containers.create("evil", ["/bin/true"], layer=1)
+    with pytest.raises(StandsOnALowerLayer):
+        low.commit()
+
+
+def test_mounts_by_parameters(engine: onggi.Engine, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("host\n")
+    container = engine.containers.run(
+        "box",
+        ["sh", "-c", "exec 2>&1; cat /h/f; touch /h/x; echo 1 > /v/f; df /t | tail -n1 | awk '{print $1}'"],
+        volumes={"/v": "by-name", "/h:ro": str(tmp_path)},
+        mounts=[{"Type": "tmpfs", "Target": "/t"}],
+    )
+    assert said(container) == "host\ntouch: /h/x: Read-only file system\ntmpfs\n"
+    assert (engine.volumes.get("by-name").path / "f").read_text() == "1\n"
+    assert sorted(mount["Destination"] for mount in container.inspect()["Mounts"]) == ["/h", "/t", "/v"]

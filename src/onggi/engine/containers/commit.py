@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 from onggi.cancel import CancelToken
 from onggi.drivers.workers import Workers
 from onggi.engine.containers.changes import pack_rules
+from onggi.engine.containers.from_layer import refuse_lower_layer
 from onggi.engine.containers.merge import merged_config
 from onggi.engine.containers.roots import changed_layers, wait_for_root
 from onggi.engine.containers.start import event_attributes
@@ -61,6 +62,7 @@ def commit_container(
     with core.writing(), closing(Workers(core.driver.job_name)) as workers, ExitStack() as held:
         _hold(core, container, held, pause=request.pause)
         parent = core.images.get(ImageID(stored.document["Image"])) if stored.document["Image"] else None
+        refuse_lower_layer(core, stored, parent)
         committer = Committer(
             core.layers,
             core.images,

@@ -10,7 +10,7 @@ from onggi.engine.containers.networking import Networks
 from onggi.engine.containers.removal import met, remove_container, settle
 from onggi.engine.core import Core
 from onggi.errors import OnggiError
-from onggi.record import record
+from onggi.record import record, replace
 from onggi.store.containers import CorruptContainer, StoredContainer
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -102,12 +102,18 @@ class Containers:
         tty: bool = False,
         stdin: bool = False,
         remove: bool = False,
+        volumes: Mapping[str, str] | None = None,
+        mounts: Sequence[Mapping[str, Any]] = (),
+        layer: int | str = "",
         config: Mapping[str, Any] | None = None,
         host_config: Mapping[str, Any] | None = None,
     ) -> Container:
         """Make a container of an image that is here; it does not run yet.
 
-        ``remove``: it goes when it ends. What has no parameter of its own is said in Docker's
+        ``volumes`` maps places in it (with options: ``/data:ro``) to a volume's name or a path of
+        the host, ``mounts`` are objects of Docker's API (``{"Type": "tmpfs", "Target": "/t"}``).
+        ``layer``: stand on the image's layer of this number (1: the base) or id, which is not
+        recommended. ``remove``: it goes when it ends. What has no parameter of its own is said in Docker's
         words: ``config`` and ``host_config`` are fields of its API's objects, and win.
         Raises ImageNotFound, NameTaken, InvalidArgument.
         """
@@ -125,8 +131,15 @@ class Containers:
             "StdinOnce": stdin,
             **(config or {}),
         }
-        limits = {"NetworkMode": network, "AutoRemove": remove, **(host_config or {})}
-        return self._container(self.create_as(CreateRequest(words, limits, name)).id)
+        limits = {
+            "NetworkMode": network,
+            "AutoRemove": remove,
+            "Binds": [f"{source}:{place}" for place, source in (volumes or {}).items()],
+            "Mounts": list(mounts),
+            **(host_config or {}),
+        }
+        request = CreateRequest(words, limits, name, layer=str(layer))
+        return self._container(self.create_as(request).id)
 
     def create_as(self, request: CreateRequest) -> Created:
         """The same by Docker's own objects; also returns what it would warn of."""
@@ -139,7 +152,6 @@ class Containers:
 
     def _resolved(self, request: CreateRequest) -> CreateRequest:
         """``container:NAME`` by id: names change."""
-        from onggi.engine.containers.create import CreateRequest
         from onggi.runtime.namespaces import shared_container
 
         host_config = dict(request.host_config)
@@ -147,7 +159,7 @@ class Containers:
             owner = shared_container(host_config.get(field))
             if owner:
                 host_config[field] = f"container:{self.get(owner).id}"
-        return CreateRequest(request.config, host_config, request.name, request.networks, request.platform)
+        return replace(request, host_config=host_config)
 
     def run(self, image: str, command: Sequence[str] = (), **options: Any) -> Container:
         """:meth:`create` and start; returns when it runs. See :meth:`Container.wait`, ``logs``, ``exec``."""

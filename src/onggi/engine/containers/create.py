@@ -13,6 +13,7 @@ from time import time_ns
 
 from onggi.engine.containers.checks import InvalidOption, adapted_host_config, check_host_config
 from onggi.engine.containers.defaults import host_facts, with_defaults
+from onggi.engine.containers.from_layer import chosen_chain
 from onggi.engine.containers.health import check_health
 from onggi.engine.containers.init_layer import fill_init_layer
 from onggi.engine.containers.log_drivers import log_config
@@ -24,7 +25,7 @@ from onggi.engine.core import Core
 from onggi.engine.names import find_image
 from onggi.errors import NotFound
 from onggi.oci.container_config import complete_config
-from onggi.oci.digest import ImageID
+from onggi.oci.digest import ChainID, ImageID
 from onggi.oci.host_config import complete_host_config
 from onggi.oci.image_config import ImageConfig
 from onggi.oci.platform import Platform, fits
@@ -51,7 +52,8 @@ class CreateRequest:
     """What ``POST /containers/create`` takes: Docker's Config and HostConfig, known keys only.
 
     ``name`` empty: one is made up. ``networks`` is Docker's EndpointsConfig: how to be in each.
-    ``platform``: the image must be one for it.
+    ``platform``: the image must be one for it. ``layer``:
+    the one of the image's layers to stand on (from_layer.py).
     """
 
     config: Mapping[str, Any] = field(hash=False)
@@ -59,6 +61,7 @@ class CreateRequest:
     name: str = ""
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     platform: Platform | None = None
+    layer: str = ""
 
 
 class OtherPlatform(NotFound):
@@ -93,6 +96,8 @@ def create_container(core: Core, request: CreateRequest) -> Created:
     image_id = find_image(core, str(request.config.get("Image") or ""))
     image = core.images.get(image_id)
     warnings = _check_platform(image, request, core.config.compat)
+    chain, more = chosen_chain(image, request.layer, str(request.config.get("Image")))
+    warnings += more
     config = merged_config(request.config, image.config)
     check_health(config)
     given = with_defaults(request.host_config, core.config)
@@ -110,7 +115,7 @@ def create_container(core: Core, request: CreateRequest) -> Created:
     document = _document(core, id, image_id, config, host_config, request.networks)
     document["MountPoints"] = {path: point.document() for path, point in sorted(points.items())}
     stored = StoredContainer(document, _stored_host_config(host_config))
-    _make(core, stored, image, request.name, points)
+    _make(core, stored, image, chain, request.name, points)
     return Created(id, tuple(warnings))
 
 
@@ -196,14 +201,20 @@ def _document(
 
 
 def _make(
-    core: Core, stored: StoredContainer, image: ImageConfig, name: str, points: Mapping[str, MountPoint]
+    core: Core,
+    stored: StoredContainer,
+    image: ImageConfig,
+    chain: ChainID | None,
+    name: str,
+    points: Mapping[str, MountPoint],
 ) -> None:
     """Layers and volumes, then the container itself."""
-    chain = image.chain_ids[-1] if image.chain_ids else None
     with ExitStack() as stack:
         stack.enter_context(core.locks.acquire(f"image-{image.id.hex}", exclusive=False))
         if chain is not None:
             stack.enter_context(core.layers.lease(chain))
+        # Until it is in place its layers look like what a killed maker left (Core.recover).
+        stack.enter_context(core.locks.acquire("container-making", exclusive=False))
         core.images.get(image.id)
         if points:
             _name(core, name)  # before a volume is made
