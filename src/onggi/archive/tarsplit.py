@@ -29,6 +29,7 @@ import zlib
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from contextlib import contextmanager
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from onggi.archive.crc64 import crc64
@@ -59,6 +60,9 @@ __all__ = [
 GO_INFLATE_WINDOW = 1 << 15
 """Bytes of the pieces in which Go's ``compress/flate`` hands out its output: its history window."""
 
+_READ_BYTES = 1 << 17
+"""Bytes of JSON inflated at once."""
+
 FLUSH_SIZE = 1 << 17
 """Bytes of JSON gathered before they are written: few calls, little memory."""
 
@@ -75,12 +79,12 @@ GZIP_HEADER = bytes.fromhex("1f8b08000000000000ff")
 """What Go's gzip writer begins with: no name, no time, an unknown system."""
 
 # How all writers write nearly all lines; JSON proper is four times slower to read.
-_USUAL_SEGMENT = re.compile(rb'\{"type":2,"payload":"([A-Za-z0-9+/=]*)","position":[0-9]+\}\n')
 _USUAL_FILE = re.compile(
     rb'\{"type":1,"name":"([ !#-\[\]-~]+)","size":([1-9][0-9]{0,17}),'
     rb'"payload":"([A-Za-z0-9+/]{11}=)","position":[0-9]+\}\n'
 )
 _SEGMENT_START = b'{"type":2,"payload":"'
+_SEGMENT_END = re.compile(rb'","position":[0-9]+\}\n')
 _FILE_SIZE = re.compile(rb'"size":([0-9]+),"payload":"')
 _PLAIN_NAME = re.compile(rb"[ !#-%'-;=?-\[\]-~]+")
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -288,8 +292,8 @@ def read_gzip(path: Path | BinaryIO) -> Iterator[TarSplitReader]:
     Raises (inside the block): InvalidTarSplit, for what is no gzip file, cut off, or not there too.
     """
     try:
-        with _gzip_module().open(path, "rb") as file:
-            yield TarSplitReader(file)
+        with _gzip_module().open(path, "rb") as file, BufferedReader(file, _READ_BYTES) as buffered:
+            yield TarSplitReader(buffered)
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidTarSplit(str(error)) from None
 
@@ -355,8 +359,10 @@ def _entry_size(line: bytes) -> int:
 
 def _parse_line(line: bytes, number: int) -> Segment | FileEntry:
     try:
-        if (usual := _USUAL_SEGMENT.fullmatch(line)) is not None:
-            return Segment(a2b_base64(usual[1], strict_mode=True))
+        if line.startswith(_SEGMENT_START):
+            end = line.find(b'"', len(_SEGMENT_START))
+            if _SEGMENT_END.fullmatch(line, end) is not None:
+                return Segment(a2b_base64(line[len(_SEGMENT_START) : end], strict_mode=True))
         if (usual := _USUAL_FILE.fullmatch(line)) is not None:
             return FileEntry(usual[1], int(usual[2]), int.from_bytes(a2b_base64(usual[3]), "big"))
         entry = json.loads(line)

@@ -26,7 +26,7 @@ from onggi.archive.tar_format import clamp_path
 from onggi.archive.tarsplit import FileEntry, InvalidTarSplit, Segment, read_gzip
 from onggi.drivers.report import Report, Send
 from onggi.store.layerdb import TAR_SPLIT
-from onggi.tree.errors import InvalidLayer, errno_text
+from onggi.tree.errors import InvalidLayer, errno_text, printable
 from onggi.tree.files import Files
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ __all__ = ["check"]
 # Bytes of a file read at once, and gathered before they are hashed: what the cores' caches hold.
 _BUFFER_BYTES = 1024 * 1024
 _HASH_BYTES = 256 * 1024
-_ZEROS = bytes(_BUFFER_BYTES)
 
 
 def check(request: dict[str, object], send: Send) -> dict[str, object]:
@@ -165,10 +164,13 @@ def _check_tree(split: Path, root: int, report: Report, unpacked_ns: int | None)
 
     tree = ExpectedTree()
     with read_gzip(split) as entries, Files(root) as files:
-        reader = TarReader(_without_contents(entries))
+        headers = _Headers(entries)
+        reader = TarReader(headers)
         for member in reader:
             tree.add(member)
-            if member.sparse is not None and unpacked_ns is None and not _same_sparse(reader, member, files):
+            if member.sparse is None:
+                reader.skip_content(headers.skip)
+            elif unpacked_ns is None and not _same_sparse(reader, member, files):
                 report.add(clamp_path(member.name), "content")
     tree.finish()
 
@@ -184,18 +186,27 @@ def _check_tree(split: Path, root: int, report: Report, unpacked_ns: int | None)
     }
 
 
-def _without_contents(entries: Iterable[Segment | FileEntry]) -> Iterator[bytes]:
-    """The archive with zeros for contents: where the headers are, and all of sparse members."""
-    for entry in entries:
-        if isinstance(entry, Segment):
-            yield entry.payload
-        else:
-            left = entry.size
-            while left >= _BUFFER_BYTES:
-                yield _ZEROS
-                left -= _BUFFER_BYTES
-            if left:
-                yield bytes(left)
+class _Headers:
+    """The archive without the contents that are passed over; sparse members' are there whole."""
+
+    def __init__(self, entries: Iterable[Segment | FileEntry]) -> None:
+        self._entries = entries
+        self._skipped = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for entry in self._entries:
+            if isinstance(entry, Segment):
+                if self._skipped:
+                    raise InvalidTarSplit(f"{self._skipped} bytes of content are missing")
+                yield entry.payload
+            elif entry.size > self._skipped:
+                raise InvalidTarSplit(f"{printable(entry.name)}: its header tells of another size")
+            else:
+                self._skipped -= entry.size
+
+    def skip(self, size: int) -> None:
+        """The content that comes next is passed over."""
+        self._skipped += size
 
 
 def _same_sparse(reader: TarReader, member: Member, files: Files) -> bool:

@@ -201,10 +201,13 @@ class Images:
         ``fast`` reads no contents: metadata, sizes and times only. Raises ImageNotFound,
         NeedsRoot; while iterating Cancelled, DeadlineExceeded, WorkerDied.
         """
+        self._core.driver.check_host()
+        workers = self._workers()
+        workers.warm_up()
+        # Imported while the helper starts.
         from onggi.engine.verification import Verification
 
-        self._core.driver.check_host()
-        return Verification(self._core, self._workers(), names, all=all, fast=fast, cancel=cancel)
+        return Verification(self._core, workers, names, all=all, fast=fast, cancel=cancel)
 
     def repair(
         self,
