@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
+
+import pytest
 
 from onggi.archive.tar import TarReader
 from onggi.archive.tarsplit import TarSplitWriter, gzip_writer
@@ -62,3 +65,25 @@ def test_lengths_around_the_buffer(tmp_path: Path) -> None:
             assert len(packets) == 1 and f"f{number}".encode().hex().encode() in packets[0]
         path.write_bytes(good)
     assert check(request, lambda packet: 1 // 0)["diff_id"] == DiffID.of(data)
+
+
+def test_headers_and_sizes_of_tar_split_belong_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contents are passed over where the tree is compared, and their lengths counted all the same."""
+    monkeypatch.chdir(tmp_path)  # a comparison moves about
+    data = member(b"a", b"x" * 3000) + member(b"b", b"y" * 700) + END
+    request = {**unpacked(tmp_path, data), "part": "tree"}
+    split = tmp_path / "split"
+    lines = gzip.decompress(split.read_bytes()).splitlines(keepends=True)
+    assert check(request, lambda packet: 1 // 0)["flaws"] == []
+    (number,) = (n for n, line in enumerate(lines) if b'"name":"a"' in line)
+    changed = {
+        "its header tells of another size": lines[number].replace(b'"size":3000', b'"size":3001'),
+        "1 bytes of content are missing": lines[number].replace(b'"size":3000', b'"size":2999'),
+        "3000 bytes of content are missing": b"",
+    }
+    for reason, line in changed.items():
+        split.write_bytes(gzip.compress(b"".join([*lines[:number], line, *lines[number + 1 :]])))
+        ((file, text, mendable),) = check(request, lambda packet: 1 // 0)["flaws"]
+        assert file == "layerdb/tar-split.json.gz" and reason in text and not mendable
