@@ -15,11 +15,12 @@ def mounted_layers(core: Core) -> set[CacheID]:
     """The uppermost layer of the image in every stack that is mounted, or just being so."""
     records = MountRecords(core.layout.mounts)
     mounted = {CacheID(record.cache_id) for record in records if record.cache_id}
-    chains = core.layers.db.containers()
-    for container in known_containers(core.layout):
-        if container.running and container.id in chains:
+    running = {container.id for container in known_containers(core.layout) if container.running}
+    for name, chain in core.layers.db.containers().items():
+        # A container's own are named after it, those of images mounted in it <container>-….
+        if name.partition("-")[0] in running:
             try:
-                layer = core.layers.get(chains[container.id])
+                layer = core.layers.get(chain)
             except CorruptLayer:
                 continue
             if layer is not None:

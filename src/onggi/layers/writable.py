@@ -180,8 +180,17 @@ class WritableLayers:
 
     # --- removing ---------------------------------------------------------------------------
 
+    def _beside(self, container: str) -> list[str]:
+        """Names of what belongs to a container: ``<container>-…``."""
+        try:
+            return [name for name in os.listdir(self._mounts) if name.startswith(f"{container}-")]
+        except FileNotFoundError:
+            return []
+
     def remove(self, container: str) -> None:
-        """Delete a container's layers; what is gone already is no error."""
+        """Delete a container's layers, and those by which it mounts images; what is gone is no error."""
+        for name in self._beside(container):
+            self.remove(name)
         try:
             layer = self.get(container)
         except NoWritableLayer:

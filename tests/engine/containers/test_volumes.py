@@ -285,3 +285,39 @@ def test_mounts_by_parameters(engine: onggi.Engine, tmp_path: Path) -> None:
     assert said(container) == "host\ntouch: /h/x: Read-only file system\ntmpfs\n"
     assert (engine.volumes.get("by-name").path / "f").read_text() == "1\n"
     assert sorted(mount["Destination"] for mount in container.inspect()["Mounts"]) == ["/h", "/t", "/v"]
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+def test_an_image_mounted_in_a_container(engine: onggi.Engine) -> None:
+    """Read-only, whole or in part; its layers stay when its name goes, and go with the container."""
+    engine.images.tag("rich", "goes")
+    mounts = [
+        {"Type": "image", "Source": "goes", "Target": "/i"},
+        {"Type": "image", "Source": "goes", "Target": "/b", "ImageOptions": {"Subpath": "bin/sh"}},
+        {"Type": "image", "Source": "goes", "Target": "/e", "ImageOptions": {"Subpath": "etc/../etc"}},
+    ]
+    script = "exec 2>&1; cmp /b /bin/busybox && ls /e /i/home; touch /i/x; touch /e/x"
+    container = engine.containers.create("box", ["sh", "-c", script], host_config={"Mounts": mounts})
+    engine.images.remove("goes")
+    engine.gc()
+    container.start()
+    assert said(container) == (
+        "/e:\ngroup\npasswd\n\n/i/home:\nuser\n"
+        "touch: /i/x: Read-only file system\ntouch: /e/x: Read-only file system\n"
+    )
+    assert [mount["Type"] for mount in container.inspect()["Mounts"]] == ["image"] * 3
+    entries = engine.config.data_root / "image/overlay2/layerdb/mounts"
+    assert len([path for path in entries.iterdir() if path.name.startswith(container.id)]) == 4
+    container.remove()
+    assert list(entries.iterdir()) == []
+    with pytest.raises(InvalidArgument, match="No such image: nope"):
+        engine.containers.create("box", mounts=[{"Type": "image", "Source": "nope", "Target": "/a"}])
+    with pytest.raises(InvalidMount, match="relative path"):
+        engine.containers.create("box", mounts=[{**mounts[1], "ImageOptions": {"Subpath": "../x"}}])
+    engine.images.tag("rich", "goes")
+    low = engine.containers.create("box", mounts=[{**mounts[1], "ImageOptions": {"Subpath": "no"}}])
+    with pytest.raises(InvalidArgument, match="cannot access path no: no such file"):
+        low.start()
+    engine.images.remove("goes")

@@ -104,13 +104,13 @@ def create_container(core: Core, request: CreateRequest) -> Created:
     host_config = adapted_host_config(given, host, core.config.compat)
     if core.config.bridge == "none" and host_config["NetworkMode"] == "default":
         host_config["NetworkMode"] = "none"
-    points = _mount_points(core, config, host_config)
+    id = new_id()
+    points = _mount_points(core, id, config, host_config)
     warnings += check_host_config(host_config, host, core.config.compat)
     _check_stop_signal(config)
     host_config["LogConfig"] = log_config(
         host_config.get("LogConfig"), core.config.log_driver, core.config.log_opts
     )
-    id = new_id()
     _settle_hostname(config, host_config, id)
     document = _document(core, id, image_id, config, host_config, request.networks)
     document["MountPoints"] = {path: point.document() for path, point in sorted(points.items())}
@@ -149,7 +149,7 @@ def _stored_host_config(host_config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mount_points(
-    core: Core, config: Mapping[str, Any], host_config: dict[str, Any]
+    core: Core, id: str, config: Mapping[str, Any], host_config: dict[str, Any]
 ) -> dict[str, MountPoint]:
     """What is mounted in it, by destination; most containers have nothing."""
     if not config.get("Volumes") and not any(host_config.get(field) for field in _MOUNT_FIELDS):
@@ -159,7 +159,7 @@ def _mount_points(
 
     compat = core.config.compat
     host_config["Mounts"] = [normal_mount(spec, compat) for spec in host_config.get("Mounts") or ()] or None
-    return mount_points(core, config, host_config)
+    return mount_points(core, id, config, host_config)
 
 
 def _settle_hostname(config: dict[str, Any], host_config: Mapping[str, Any], id: str) -> None:

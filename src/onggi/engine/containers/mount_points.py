@@ -22,8 +22,9 @@ from onggi.engine.containers.mount_specs import (
 )
 from onggi.engine.containers.names import find_id
 from onggi.engine.core import Core
+from onggi.engine.names import find_image
 from onggi.errors import InvalidArgument, NotFound
-from onggi.oci.digest import random_id
+from onggi.oci.digest import Digest, random_id
 from onggi.oci.quoting import quoted
 from onggi.store.containers import StoredContainer
 from onggi.store.volumes import ANONYMOUS, DRIVER, check_driver
@@ -36,15 +37,21 @@ __all__ = ["mount_points", "used_volumes", "volume_labels", "volumes_of"]
 
 
 def mount_points(
-    core: Core, config: Mapping[str, Any], host_config: Mapping[str, Any]
+    core: Core, id: str, config: Mapping[str, Any], host_config: Mapping[str, Any]
 ) -> dict[str, MountPoint]:
-    """By destination. Reads only: volumes are made later. Raises InvalidMount, NotFound, Unsupported."""
+    """By destination, of the container ``id``. Reads only: volumes are made later.
+
+    Raises InvalidMount, InvalidArgument, NotFound, Unsupported.
+    """
     for spec in host_config.get("Mounts") or ():
         check_mount(spec, core.config.compat)
     points: dict[str, MountPoint] = {}
     for text in host_config.get("VolumesFrom") or ():
         points |= {point.destination: point for point in _points_of(core, text)}
     points |= _own_points(core, host_config)
+    for point in points.values():
+        if point.kind == "image":
+            _find_tree(core, id, point)
     taken = {*points, *(host_config.get("Tmpfs") or ())}
     for path in config.get("Volumes") or ():
         point = _anonymous(path, host_config)
@@ -87,6 +94,16 @@ def _copied(core: Core, point: Mapping[str, Any], writable: bool) -> MountPoint:
         spec=dict(point.get("Spec") or {}),
         inherited=True,
     )
+
+
+def _find_tree(core: Core, id: str, point: MountPoint) -> None:
+    """The image, and the layers by which this container mounts it: like a container's, but never written."""
+    try:
+        point.image = find_image(core, point.source)
+    except NotFound as error:
+        # Not the container's image, which the caller might pull.
+        raise InvalidArgument(error.message, hint=f"onggi pull {point.source}") from error
+    point.name = f"{id}-{Digest.of(point.destination.encode()).hex[:16]}"
 
 
 def _own_points(core: Core, host_config: Mapping[str, Any]) -> dict[str, MountPoint]:

@@ -25,6 +25,8 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
+    from onggi.oci.digest import ImageID
+
 __all__ = [
     "InvalidMount",
     "MountPoint",
@@ -58,7 +60,8 @@ class MountPoint:
     ``spec`` is Docker's ``Mount`` object, empty for a volume that the image asks for. Of a
     volume to be made: ``labels`` and ``options``. ``copies``: an empty volume gets what the
     image has at ``destination``. ``source_must_exist``: a missing directory of the host is not made.
-    ``inherited``: another container has it (``--volumes-from``).
+    ``inherited``: another container has it (``--volumes-from``). ``image``: whose tree it is; then
+    ``name`` is that of the layers it is mounted by.
     """
 
     kind: str
@@ -73,6 +76,7 @@ class MountPoint:
     source_must_exist: bool = False
     copies: bool = False
     inherited: bool = False
+    image: ImageID | None = None
     labels: Mapping[str, str] | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 

@@ -1,5 +1,8 @@
 """The volumes of a container that is being made: made where they are missing, and filled.
 
+An image that is mounted gets layers of its own, as a container does (``layerdb/mounts``): so its
+layers stay, whatever becomes of its name, and no command takes them for unused.
+
 An empty volume gets what the image has at its place, unless the user said ``nocopy``: owner, mode,
 times, attributes, hard links. The leases of all its volumes are held, in the order of their names,
 until the container is in place: so nobody removes one meanwhile, and none is filled twice.
@@ -39,6 +42,7 @@ class NewVolumes:
     def __init__(self, core: Core, points: Mapping[str, MountPoint], *, durable: bool) -> None:
         self._core = core
         self._points = {path: point for path, point in points.items() if point.kind == "volume"}
+        self._images = [point for point in points.values() if point.kind == "image"]
         self._durable = durable
         self._leases = ExitStack()
         self._made: list[str] = []
@@ -69,6 +73,8 @@ class NewVolumes:
 
         ``rootfs`` is how errors call that root. Raises InvalidVolume, InvalidMount, CannotMountVolume.
         """
+        for point in self._images:
+            self._lay_out(point)
         if not self._points:
             return
         root = -1
@@ -85,6 +91,18 @@ class NewVolumes:
         finally:
             if root >= 0:
                 os.close(root)
+
+    def _lay_out(self, point: MountPoint) -> None:
+        core, image_id = self._core, point.image
+        assert image_id is not None
+        with ExitStack() as held:
+            held.enter_context(core.locks.acquire(f"image-{image_id.hex}", exclusive=False))
+            chains = core.images.get(image_id).chain_ids
+            if not chains:
+                raise InvalidMount(f"mount {point.source}: the image has no layers")
+            held.enter_context(core.layers.lease(chains[-1]))
+            core.writable.create(point.name, chains[-1], lambda root: None, durable=self._durable)
+        core.used(image_id)
 
     def _volume(self, point: MountPoint) -> StoredVolume:
         store = self._core.volumes

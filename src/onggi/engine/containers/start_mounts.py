@@ -87,6 +87,8 @@ class _Preparing:
             _check_propagation(self._core, point)
         elif kind == "volume":
             self._volume(path, point)
+        elif kind == "image":
+            self._image(path, point)
 
     def _volume(self, path: str, point: Mapping[str, Any]) -> None:
         volume = self._core.volumes.get(point["Name"])
@@ -110,6 +112,19 @@ class _Preparing:
         self._stack.callback(lease.release)
         self._prepared.held.append((lease.fileno(), {"lock": lock, "path": str(volume.path)}))
 
+    def _image(self, path: str, point: Mapping[str, Any]) -> None:
+        """The whole tree is attached; nobody changes it, so a part of it can be named by its path."""
+        root = self._core.writable.mount(self._core.writable.get(point["Name"]))
+        self._stack.callback(os.close, root)
+        subpath = ((point.get("Spec") or {}).get("ImageOptions") or {}).get("Subpath")
+        target = self._place(root)
+        self._prepared.sources[path] = target + _inside(root, subpath) if subpath else target
+
+    def _place(self, mounted: int) -> str:
+        target = str(self._bundle / "mounts" / str(len(self._prepared.attached)))
+        self._prepared.attached.append((mounted, target))
+        return target
+
     def _attach(self, path: str, opened: int) -> None:
         """``opened`` becomes a mount of its own; nothing that is renamed meanwhile changes what is seen."""
         from onggi.linux.mount_calls import open_tree
@@ -119,9 +134,7 @@ class _Preparing:
         finally:
             os.close(opened)
         self._stack.callback(os.close, mounted)
-        target = str(self._bundle / "mounts" / str(len(self._prepared.attached)))
-        self._prepared.attached.append((mounted, target))
-        self._prepared.sources[path] = target
+        self._prepared.sources[path] = self._place(mounted)
 
 
 def _make_source(path: str) -> None:
@@ -138,19 +151,34 @@ def _make_source(path: str) -> None:
 
 
 def _open_subpath(volume: StoredVolume, subpath: str) -> int:
-    """A part of a volume; links in it lead nowhere else."""
+    """A part of a volume."""
+    root = os.open(volume.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _open_part(root, subpath, str(volume.path / subpath))
+    finally:
+        os.close(root)
+
+
+def _open_part(root: int, subpath: str, shown: str) -> int:
+    """What is at ``subpath`` below ``root``; links lead nowhere else."""
     from onggi.linux.openat2 import open_in_root
 
-    root = os.open(volume.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         return open_in_root(root, os.fsencode(subpath), os.O_PATH)
     except OSError as error:
         raise InvalidArgument(
-            f"cannot access path {volume.path / subpath}: {os.strerror(error.errno or errno.EIO).lower()}",
+            f"cannot access path {shown}: {os.strerror(error.errno or errno.EIO).lower()}",
             hint="a subpath must be there before the container starts",
         ) from error
+
+
+def _inside(root: int, subpath: str) -> str:
+    """``/…`` below the detached mount ``root``, without links: what the kernel calls it."""
+    opened = _open_part(root, subpath, subpath)
+    try:
+        return os.readlink(f"/proc/self/fd/{opened}")
     finally:
-        os.close(root)
+        os.close(opened)
 
 
 # --- propagation --------------------------------------------------------------------------------
