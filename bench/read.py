@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 _LINES = "bench/lines"
 _LINE_BYTES = 50_000_000
-_PYTHON = "usr/local/bin/python3"
+_PYTHONS = ("usr/local/bin/python3", "usr/bin/python3")
 _IMPORTS = "import argparse, asyncio, decimal, email.message, http.client, json, logging, sqlite3, unittest"
 _PYTHON_LINES = "for line in open('lines'): pass"
 _RANDOM_READS = """
@@ -44,10 +44,6 @@ def _program(*command: str) -> Action:
     return lambda place: subprocess.run(command, cwd=place, capture_output=True, check=True)
 
 
-def _import(place: Path) -> None:
-    subprocess.run(["chroot", place, f"/{_PYTHON}", "-I", "-c", _IMPORTS], check=True)
-
-
 _ALL_FILES = _program("sh", "-c", "find . -xdev -type f -exec cat {} + >/dev/null")
 _OF_LINES = {
     "whole": _program("sh", "-c", "cat lines >/dev/null"),
@@ -65,8 +61,9 @@ def _forget() -> None:
 def _measure(engine: Onggi, reference: str, actions: dict[str, Action], runs: int) -> Measured:
     found: Measured = {name: ([], []) for name in actions}
     with engine.mounted(reference) as path:
-        if actions.keys() == {"every file"} and (path / _PYTHON).exists():
-            actions, found = {**actions, "import": _import}, {**found, "import": ([], [])}
+        for python in (python for python in _PYTHONS if (path / python).exists()):
+            command = _program("chroot", ".", f"/{python}", "-I", "-c", _IMPORTS)
+            actions, found = {**actions, "import": command}, {**found, "import": ([], [])}
         for name, action in actions.items():
             for _ in range(runs):
                 _forget()
