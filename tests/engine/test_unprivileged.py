@@ -149,6 +149,35 @@ def test_saving(user):
     assert {BASE, TOP} <= set(contents.values())
 
 
+def test_contents_on_blocks(user):
+    """The other form of a layer, from pull to repair, in a root of its own."""
+    root = user.home / "aligned"
+    words = ("--data-root", str(root), "--storage-opt", "erofs.block-size=4096")
+    user.run(*words, "pull", "rights")
+    kept = sorted(root.glob("erofs/*/layer.data"))
+    assert len(kept) == 2 and not list(root.glob("erofs/*/layer.tar"))
+    assert {path.lstat().st_uid for path in root.rglob("*")} == {NOBODY}
+    for command in (
+        ("image", "files", "-R", "rights"),
+        ("image", "cat", "rights", "/home/v"),
+        ("layer", "ls", "rights#1"),
+        ("layer", "cat", "rights#1", "home/u"),
+        ("layer", "diff", "rights#2"),
+        ("image", "cp", "rights:/", "-"),
+        ("save", "rights"),
+    ):
+        assert user.output(*words, *command) == user.output(*command), command
+    (kept[0].parent / "layer.erofs").unlink()
+    assert "erofs/layer.erofs" in user.output(*words, "repair", "rights")
+    kept[1].chmod(0o600)
+    kept[1].write_bytes(b"x" * 4096)
+    assert user.run(*words, "verify", "rights", check=False).returncode == 1
+    user.run(*words, "repair", "rights")
+    assert user.run(*words, "verify", "rights").returncode == 0
+    refused = user.run(*words, "--storage-opt", "erofs.block-size=1", "images", check=False)
+    assert "erofs.block-size=1: it is 512 or 4096" in refused.stderr
+
+
 def test_what_must_be_unpacked_is_refused(user):
     done = user.run("pull", "acl", check=False)
     assert done.returncode == 1

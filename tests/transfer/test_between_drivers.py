@@ -75,6 +75,27 @@ def test_pushes_are_the_same(stores, registry: Registry):
     assert digests[0] == digests[1] == digests[2]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("layer", "ls", "odd#1"),
+        ("layer", "ls", "odd#2"),
+        ("layer", "diff", "odd#2"),
+        ("layer", "diff", "odd#2", "odd#1"),
+        ("layers", "--format", "{{.ChainID}} {{.Size}}", "odd"),
+    ],
+    ids=" ".join,
+)
+def test_looking_tells_the_same(stores, words):
+    assert len({store.output(*words) for store in stores.values()}) == 1
+
+
+def test_both_forms_show_the_same_tree(stores):
+    """overlay2 has the time of its unpacking on directories that no archive names."""
+    words = ("image", "files", "-R", "odd")
+    assert stores["erofs"].output(*words) == stores["erofs-4096"].output(*words)
+
+
 @pytest.mark.parametrize(("source", "target"), [DRIVERS, DRIVERS[::-1], ("overlay2", "erofs-4096")])
 def test_sync_to_the_other_driver(stores, tmp_path, source, target):
     fresh = other(stores[source], tmp_path / "fresh", target)
