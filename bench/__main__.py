@@ -1,10 +1,10 @@
-"""``python -m bench [pull|push|save|load|verify|remove|mount|read|cli] [options]``; without a name, all."""
+"""``python -m bench [pull|push|save|load|verify|remove|mount|read|run|cli] [options]``; no name: all."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import cli, load, mount, pull, push, read, remove, save, verify
+from bench import cli, load, mount, pull, push, read, remove, run, save, verify
 
 BENCHMARKS = {
     "pull": pull.main,
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "remove": remove.main,
     "mount": mount.main,
     "read": read.main,
+    "run": run.main,
     "cli": cli.main,
 }
 

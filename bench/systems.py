@@ -17,6 +17,7 @@ __all__ = ["Dockerd", "Onggi", "Podman", "System", "install_onggi", "installed_s
 
 # What the docker command line of Debian's dockerd 20.10 and newer ones both speak.
 _API_VERSION = "1.41"
+_WITH_LOOPBACK = 'ip link set lo up && exec "$0" "$@"'
 
 
 class System(ABC):
@@ -67,11 +68,16 @@ class System(ABC):
 class Onggi(System):
     """The installed command line with one storage driver; no daemon."""
 
-    def __init__(self, program: Path, driver: str = "overlay2", *options: str) -> None:
+    def __init__(
+        self, program: Path, driver: str = "overlay2", *options: str, exec_root: Path | None = None
+    ) -> None:
         super().__init__()
         self.name = " ".join(("onggi", *([driver] if driver != "overlay2" else []), *options))
         self._program = program
-        self._settings = {"storage-driver": driver, "storage-opts": list(options)}
+        self._settings: dict[str, object] = {"storage-driver": driver, "storage-opts": list(options)}
+        if exec_root is not None:
+            self._settings["exec-root"] = str(exec_root)
+        self.environment: dict[str, str] = {}
         self.root = Path()
         self._config = Path()
 
@@ -99,19 +105,27 @@ class Onggi(System):
 
 
 class Dockerd(System):
-    """A running dockerd and the docker command line."""
+    """A running dockerd and the docker command line.
+
+    Without networks, or (``own_network``) with a bridge in a network namespace of its own.
+    """
 
     name = "dockerd"
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, *, own_network: bool = False) -> None:
         super().__init__()
         self._work = work
+        self._own_network = own_network
         self._daemon: Daemon | None = None
         self.environment = {"DOCKER_HOST": f"unix://{work}/docker.sock", "DOCKER_API_VERSION": _API_VERSION}
 
     def start(self, disk: Path) -> None:
         (self._work / "docker.json").write_text("{}")
-        command = [find("dockerd") or "dockerd", "--bridge=none", "--iptables=false"]
+        command = [find("dockerd") or "dockerd"]
+        if self._own_network:
+            command = ["unshare", "--net", "sh", "-c", _WITH_LOOPBACK, *command]
+        else:
+            command += ["--bridge=none", "--iptables=false"]
         for option, path in (
             ("--data-root", disk / "docker"),
             ("--exec-root", self._work / "docker-exec"),
