@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,6 +208,34 @@ def test_splunk(both: Both, options: tuple[str, ...]) -> None:
             ]
             seen.append((requests, logs))
     assert seen[0] == seen[1]
+
+
+@pytest.fixture
+def journal() -> Iterator[Datagrams]:
+    """systemd's socket, in this run's own mounts."""
+    place = Path("/run/systemd")
+    there = place.is_dir()
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "journal", place], check=True)
+    (place / "journal").mkdir()
+    with closing(Datagrams(place / "journal" / "socket")) as listener:
+        yield listener
+    subprocess.run(["umount", "--lazy", place], check=True)
+    if not there:
+        place.rmdir()
+
+
+@soak
+def test_journald(both: Both, journal: Datagrams) -> None:
+    seen = []
+    for peer in both:
+        journal.received.clear()
+        # dockerd reads the journal itself for `logs`, here nobody keeps one.
+        _run(peer, "journald", *CHOSEN)
+        # Docker's map of fields has no order.
+        seen.append([sorted(_normal(data).split(b"\n")) for data in journal.wait(4)])
+    assert seen[0] == seen[1]
+    assert b"ODD_NAME=v2" in seen[0][0]
 
 
 REFUSED = [

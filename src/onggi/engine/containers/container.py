@@ -298,18 +298,11 @@ class Container:
 
         Raises UnreadableLog.
         """
-        from onggi.engine.containers.log_entries import decode_json, decode_local
-        from onggi.engine.containers.log_settings import log_driver, log_file
-        from onggi.engine.containers.logs import UnreadableLog, read_log
+        from onggi.engine.containers.logs import container_log
 
-        stored = self.stored
-        kind, _ = log_driver(stored)
-        path = log_file(stored, self._core.containers.path(self.id))
-        if path is None:
-            raise UnreadableLog(kind)
-        return read_log(
-            path,
-            decode_json if kind == "json-file" else decode_local,
+        return container_log(
+            self._core,
+            self.stored,
             since_ns=None if since is None else int(since * 1e9),
             until_ns=None if until is None else int(until * 1e9),
             tail=tail,

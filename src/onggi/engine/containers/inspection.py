@@ -62,6 +62,8 @@ def true_state(core: Core, stored: StoredContainer) -> dict[str, Any]:
     state = dict(stored.state)
     if state.get("Running") and not is_running(core, stored):
         state.update(Running=False, Paused=False, Restarting=False, Pid=0, ExitCode=137)
+        if state.get("Health"):
+            state["Health"] = {**state["Health"], "Status": "unhealthy"}
     return state
 
 

@@ -15,14 +15,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onggi.cancel import CancelToken
-from onggi.engine.containers.log_entries import Decoder, LogEntry, decode_json
+from onggi.engine.containers.log_drivers import DEFAULT_DRIVER
+from onggi.engine.containers.log_entries import Decoder, LogEntry, decode_json, decode_local
+from onggi.engine.containers.log_settings import log_driver, log_file
+from onggi.engine.core import Core
 from onggi.errors import Unsupported
+from onggi.store.containers import StoredContainer
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
-__all__ = ["UnreadableLog", "read_log"]
+__all__ = ["UnreadableLog", "container_log", "read_log"]
 
 _POLL_S = 0.1
 _BLOCK_BYTES = 64 * 1024
@@ -33,6 +37,15 @@ class UnreadableLog(Unsupported):
 
     def __init__(self, driver: str) -> None:
         super().__init__("configured logging driver does not support reading", hint=f"it is {driver}")
+
+
+def container_log(core: Core, stored: StoredContainer, **how: Any) -> Iterator[LogEntry]:
+    """:func:`read_log` of a container's log, wherever its driver keeps it. Raises UnreadableLog."""
+    kind, _ = log_driver(stored)
+    path = log_file(stored, core.containers.path(stored.id))
+    if path is None:
+        raise UnreadableLog(kind)
+    return read_log(path, decode_json if kind == DEFAULT_DRIVER else decode_local, **how)
 
 
 def read_log(

@@ -141,6 +141,8 @@ def _end(core: Core, networks: Networks, stored: StoredContainer) -> None:
         document["State"].update(Running=False, Paused=False, Restarting=False, Pid=0)
         if killed:
             document["State"].update(ExitCode=_KILLED, FinishedAt=format_ns(time_ns()))
+        if document["State"].get("Health"):
+            document["State"]["Health"]["Status"] = "unhealthy"  # as of every container that does not run
         clear_settings(document)
 
     core.containers.update(stored.id, change)
