@@ -356,3 +356,83 @@ def test_volumes_and_read_only_roots(three: tuple[Onggi, Onggi, Daemon], tmp_pat
     assert "127.0.0.1" in (tmp_path / "hosts").read_text()
     assert ours.output("diff", "plain") == "A /mnt\nA /mnt/bind\nA /mnt/read\nC /tmp\nA /tmp/f\nA /vol\n"
     ours.run("rm", "plain", "fixed")
+
+
+def test_top(three: tuple[Onggi, Onggi, Daemon]) -> None:
+    ours, _, theirs = three
+    seen = []
+    for each in (ours, theirs):
+        each.run("run", "-d", "--name", "busy", *NONE, "two", "sh", "-c", "sleep 600 & exec sleep 601")
+        each.run("create", "--name", "idle", *NONE, "two")
+        said = []
+        for words in (
+            *("busy", "busy aux", "busy -o pid,args", "busy m -eo pid,comm", "busy -o args", "busy -o x=PID"),
+            *("busy -Q", "idle", "nobody"),
+        ):
+            done = each.run("top", *words.split(), check=False)
+            text = re.sub(
+                r"[0-9a-f]{64}", "ID", done.stdout + done.stderr.removeprefix("Error response from daemon: ")
+            )
+            text = re.sub(r" \((?:let it|'onggi).*\)", "", text.removeprefix("Error: "))
+            text = re.sub(r"(?m)^(?:root +)?\d+ .*?(?=sleep)", "", text)
+            said.append((words, done.returncode, text))
+        seen.append(said)
+        each.run("rm", "-f", "busy", "idle")
+    assert seen[0] == seen[1]
+    assert [status for _, status, _ in seen[0]] == [0, 0, 0, 0, 1, 1, 1, 1, 1]
+    assert "sleep 600" in seen[0][2][2] and "sleep 601" in seen[0][2][2]
+
+
+UPDATES = (
+    *("-m 32m", "-m 128m", "-m 128m --memory-swap 256m --cpus 0.5 --cpu-shares 77 --memory-reservation 10m"),
+    *("--pids-limit 33 --cpuset-cpus 0", "--cpu-quota 20000", "--cpus 100", "-m 1m", "--cpuset-cpus 99"),
+    *("--restart nope", "--restart on-failure:3", "", "--pids-limit -1"),
+)
+LIMITS = "cd /sys/fs/cgroup; cat memory*/memory.*limit_in_bytes cpu/cpu.shares cpu/cpu.cfs_quota_us pids/pids.max cpuset/cpuset.cpus"
+
+
+def test_update(three: tuple[Onggi, Onggi, Daemon]) -> None:
+    """What is said, what the kernel holds, and what the files say, after each."""
+    ours, _, theirs = three
+    seen = []
+    for each in (ours, theirs):
+        each.run("run", "-d", "--name", "limited", "-m", "64m", *NONE, "two", "sleep", "600")
+        each.run("create", "--name", "waiting", *NONE, "two")
+        said = []
+        for words in UPDATES:
+            done = each.run("update", *words.split(), "limited", "waiting", check=False)
+            text = done.stdout + done.stderr.replace("Error response from daemon: ", "").replace(
+                "Error: ", ""
+            )
+            text = re.sub(r" \((?:--memory-swap|one of).*\)", "", re.sub(r"[0-9a-f]{64}", "ID", text))
+            # Docker 20.10 writes down that there is no limit, and does not tell the kernel.
+            limits = "" if "-1" in words else each.output("exec", "limited", "sh", "-c", LIMITS)
+            documents = json.loads(each.output("inspect", "limited", "waiting"))
+            files = [document["HostConfig"] for document in documents]
+            for file in files:
+                file.pop("Runtime", None)
+            said.append((words, done.returncode, text, limits, files))
+        seen.append(said)
+        each.run("rm", "-f", "limited", "waiting")
+    for mine, their in zip(*seen, strict=True):
+        assert mine == their
+
+
+def test_stats(three: tuple[Onggi, Onggi, Daemon]) -> None:
+    """The same table; numbers of the same kind."""
+    ours, _, theirs = three
+    seen = []
+    for each in (ours, theirs):
+        each.run("run", "-d", "--name", "used", "-m", "64m", *NONE, "two", "sh", "-c", "while :; do :; done")
+        each.run("create", "--name", "unused", *NONE, "two")
+        rows = each.output("stats", "--no-stream", "used", "unused").splitlines()
+        seen.append([re.sub(r"[0-9a-f]{12}|[\d.]+([kKMGi]*B|%)", "#", row).split() for row in rows])
+        assert float(rows[1].split()[2].rstrip("%")) > 5
+        missing = each.run("stats", "--no-stream", "nobody", check=False)
+        assert missing.returncode == 1 and "No such container: nobody" in missing.stderr
+        named = each.output(
+            "stats", "--no-stream", "--no-trunc", "--format", "{{.Container}} {{.Name}} {{.PIDs}}", "used"
+        )
+        assert named == "used used 1\n"
+        each.run("rm", "-f", "used", "unused")
+    assert seen[0] == seen[1]

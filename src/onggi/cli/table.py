@@ -10,7 +10,6 @@ from onggi.cli.command import Arity, Command, Group, Program
 from onggi.cli.flags import Flag
 from onggi.cli.table_archives import archive_commands
 from onggi.cli.table_boot import boot_commands
-from onggi.cli.table_container_files import container_file_commands
 from onggi.cli.table_containers import container_commands
 from onggi.cli.table_contents import contents_commands
 from onggi.cli.table_flags import AT_MOST_ONE as _AT_MOST_ONE
@@ -394,7 +393,6 @@ def program() -> Program:
         _GROUPS,
         (
             *container_commands(),
-            *container_file_commands(),
             *network_commands(),
             *volume_commands(),
             *_image_commands(),
@@ -442,7 +440,7 @@ def program() -> Program:
                     "rm",
                 ),
             ),
-            ("Containers' Files", ("cp", "diff", "commit", "export")),
+            ("Inside Containers", ("cp", "diff", "commit", "export", "top", "stats", "update")),
             ("Archives", ("save", "load", "import", "sync")),
             ("Look Inside", ("layers", "explain", "verify", "repair", "doctor", "events")),
             ("Keep in Order", ("gc", "boot")),

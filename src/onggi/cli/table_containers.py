@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from onggi.cli.command import Arity, Command
 from onggi.cli.flags import Flag
+from onggi.cli.table_container_files import container_file_commands
+from onggi.cli.table_container_watching import container_watching_commands
 from onggi.cli.table_flags import (
     NONE,
     ONE,
@@ -23,7 +25,14 @@ _AT_LEAST_TWO = Arity(2, None)
 
 def container_commands() -> tuple[Command, ...]:
     """The rows."""
-    return (*_making(), *_living(), *_joining(), *_looking())
+    return (
+        *_making(),
+        *_living(),
+        *_joining(),
+        *_looking(),
+        *container_file_commands(),
+        *container_watching_commands(),
+    )
 
 
 def _detach_keys() -> Flag:

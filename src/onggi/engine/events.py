@@ -14,7 +14,10 @@ __all__ = ["Events"]
 
 # Seconds between two looks at the journal while following.
 _POLL_S = 0.1
-_KNOWN = ("action", "event", "image", "label", "type")
+_OBJECTS = ("container", "daemon", "network", "volume")
+_KNOWN = ("action", "container", "daemon", "event", "image", "label", "network", "scope", "type", "volume")
+# Actions that say more after a colon are asked for without it.
+_SPOKEN = ("health_status", "exec_create", "exec_start")
 
 
 class Events:
@@ -69,12 +72,24 @@ def _matches(event: Event, filters: Filters) -> bool:
 
 
 def _has(event: Event, key: str, value: str) -> bool:
+    """Docker's rules (moby ``daemon/events/filter.go``)."""
     if key in ("event", "action"):
-        return event.action == value
+        return event.action == value or (value in _SPOKEN and event.action.startswith(value))
     if key == "type":
         return event.type == value
+    if key == "scope":
+        return value == "local"
     if key == "image":
+        return _is_of_image(event, value)
+    if key in _OBJECTS:
         names = (event.id, event.attributes.get("name", ""))
-        return value in names or any(name.split(":")[0] == value for name in names)
+        return event.type == key and any(name.startswith(value) for name in names)
     name, equals, wanted = value.partition("=")
     return name in event.attributes and (not equals or event.attributes[name] == wanted)
+
+
+def _is_of_image(event: Event, value: str) -> bool:
+    """Of the image itself, or of a container that was made of it; a name without its tag means every tag."""
+    name = event.attributes.get("name" if event.type == "image" else "image", "")
+    names = (event.id, name)
+    return value in names or any(each.split(":")[0] == value for each in names)

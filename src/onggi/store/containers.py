@@ -203,6 +203,15 @@ class ContainerStore:
             stage_file(temporary, self._encode(document), 0o600)
             os.rename(temporary, path)
 
+    def update_host_config(self, id: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change hostconfig.json; a container that is gone is no error. Raises CorruptContainer."""
+        path = self.path(id) / "hostconfig.json"
+        with self._locked(id):
+            host_config = self._read(path)
+            if host_config is not None:
+                change(host_config)
+                write_file(path, self._encode(host_config), 0o644)
+
     def write_file(self, id: str, name: str, data: bytes) -> Path:
         """One of the files that a container gets to see (hosts, …); in place, since it may be mounted."""
         path = self.path(id) / name

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from onggi.cancel import CancelToken
 from onggi.engine.containers.ending import kill_supervised, settle_now, wait_for_supervisor
+from onggi.engine.containers.facts import ContainerFacts
 from onggi.engine.containers.names import ContainerNotFound, InvalidName, NameTaken, check_name
 from onggi.engine.containers.removal import ContainerIsRunning, is_running, remove_container, settle
 from onggi.engine.containers.signals import parse_signal, stop_signal
@@ -20,7 +21,7 @@ from onggi.engine.containers.start import (
     supervisor_lock,
 )
 from onggi.errors import Conflict, DeadlineExceeded, InvalidArgument
-from onggi.runtime.client import Attached, NoSupervisor, SupervisorClient
+from onggi.runtime.client import Attached, NoSupervisor
 from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from onggi.engine.containers.copying import ContainerFiles
     from onggi.engine.containers.executions import ExecOptions, Execution
     from onggi.engine.containers.log_entries import LogEntry
-    from onggi.engine.containers.networking import Networks
-    from onggi.engine.core import Core
+    from onggi.engine.containers.processes import ProcessTable
+    from onggi.engine.containers.stats import ContainerStats, Reading
     from onggi.engine.image import Image
     from onggi.tree.differences import Change
 
@@ -54,26 +55,11 @@ class CannotKill(Conflict):
         super().__init__(f"Cannot kill container: {name}: Container {id} is not running")
 
 
-class Container:
+class Container(ContainerFacts):
     """A container of the store. Facts are read when asked for; equality is by id.
 
     As a context manager it is stopped and removed at the end.
     """
-
-    def __init__(self, core: Core, networks: Networks, id: str) -> None:
-        self._core = core
-        self._networks = networks
-        self.id = id
-
-    def __repr__(self) -> str:
-        stored = self._core.containers.get(self.id)
-        return f"<Container {self.short_id} {stored.name if stored else '(gone)'}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Container) and other.id == self.id
-
-    def __hash__(self) -> int:
-        return hash(self.id)
 
     def __enter__(self) -> Container:
         return self
@@ -88,74 +74,6 @@ class Container:
             self.remove(force=True)
         except ContainerNotFound:
             pass  # --rm was quicker
-
-    # --- facts ------------------------------------------------------------------------------
-
-    @property
-    def short_id(self) -> str:
-        """Docker's 12 digits."""
-        return self.id[:12]
-
-    @property
-    def stored(self) -> StoredContainer:
-        """Docker's two files, as they are now. Raises ContainerNotFound."""
-        stored = self._core.containers.get(self.id)
-        if stored is None:
-            raise ContainerNotFound(self.id)
-        return stored
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.stored.name
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Labels, its image's among them."""
-        return dict(self.stored.config.get("Labels") or {})
-
-    @property
-    def image(self) -> Image:
-        """What it was made of. Raises ImageNotFound."""
-        from onggi.engine.image import Image
-        from onggi.oci.digest import ImageID
-
-        image_id = ImageID(self.stored.document["Image"])
-        return Image(self._core, image_id, self._core.images.get(image_id))
-
-    @property
-    def running(self) -> bool:
-        """True while its first process runs, frozen or not, or waits to be restarted."""
-        return is_running(self._core, self.stored)
-
-    @property
-    def status(self) -> str:
-        """created, running, paused, restarting, removing, exited or dead."""
-        from onggi.engine.containers.inspection import status_word, true_state
-
-        return status_word(true_state(self._core, self.stored))
-
-    @property
-    def exit_code(self) -> int | None:
-        """Of its last run; None while it runs, or when it never did."""
-        state = self.stored.state
-        return None if self.running or self.status == "created" else int(state["ExitCode"])
-
-    @property
-    def log_path(self) -> str:
-        """Docker's json-file log on this host; empty where there is none."""
-        return str(self.stored.document.get("LogPath") or "")
-
-    def inspect(self, *, size: bool = False) -> dict[str, Any]:
-        """Docker's ``container inspect`` object."""
-        from onggi.engine.containers.inspection import inspect_container
-
-        return inspect_container(self._core, self.stored, size=size)
-
-    @property
-    def supervisor(self) -> SupervisorClient:
-        """Who watches it while it runs."""
-        return SupervisorClient(self._core.config.exec_root, self.id)
 
     # --- life -------------------------------------------------------------------------------
 
@@ -360,6 +278,37 @@ class Container:
     def resize(self, height: int, width: int) -> None:
         """The size of its terminal, in characters. Raises Conflict."""
         self._in_running(lambda stored: self.supervisor.request("resize", height=height, width=width))
+
+    # --- what it does and may use -----------------------------------------------------------
+
+    def top(self, options: str = "") -> ProcessTable:
+        """Its processes as the host's ``ps`` shows them. Raises Conflict, PsFailed, InvalidArgument."""
+        from onggi.engine.containers.processes import container_processes
+
+        table = container_processes(self._core, self.stored, options)
+        self._emit("top")
+        return table
+
+    def usage(self) -> Reading | None:
+        """What it uses at this moment; None when it does not run."""
+        from onggi.engine.containers.stats import read_usage
+
+        return read_usage(self._core, self.stored)
+
+    def stats(self, interval_s: float = 1.0) -> ContainerStats:
+        """What it uses; processors are measured over ``interval_s`` seconds. Zeros when it does not run."""
+        from onggi.engine.containers.stats import measured
+
+        return measured(self._core, self.stored, interval_s)
+
+    def update(self, **host_config: Any) -> list[str]:
+        """Other limits, by HostConfig's names (``Memory=…, RestartPolicy={…}``); gives warnings.
+
+        Raises CannotUpdate, InvalidArgument.
+        """
+        from onggi.engine.containers.update import update_container
+
+        return update_container(self._core, self.stored, host_config)
 
     # --- its files --------------------------------------------------------------------------
 
