@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from onggi.engine.containers.log_drivers import InvalidLogOption, check_log_config, log_drivers
+from onggi.engine.containers.log_settings import log_settings
 from onggi.runtime.collectors.awslogs import AwsLogs, _cut, _pattern
 from onggi.runtime.collectors.collector import CollectorError
 from onggi.runtime.collectors.gcplogs import GcpLogs
+from tests.engine.containers.test_log_drivers import stored
 from tests.runtime.test_collectors import about
 
 ROOT = Path(__file__).parents[2]
@@ -104,3 +106,22 @@ def test_patterns_and_cuts() -> None:
     assert [len(piece) for piece in _cut("é" * 131_060)] == [131_059, 1]
     with pytest.raises(CollectorError, match="could not parse multiline pattern"):
         _pattern({"awslogs-multiline-pattern": "("})
+
+
+def test_what_an_sdk_sees_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {"AWS_ACCESS_KEY_ID": "k", "AWS_REGION": "r", "SECRET": "s", "GOOGLE_X": "g"}.items():
+        monkeypatch.setenv(name, value)
+
+    def seen(driver: str, **options: str) -> dict[str, str]:
+        environment = log_settings(stored(driver, **options), tmp_path)["environment"]
+        return {name: environment.get(name, "") for name in (*_NAMES, "SECRET")}
+
+    amazon = {"awslogs-group": "g"}
+    assert seen("awslogs", **amazon) == dict(zip((*_NAMES, "SECRET"), ("k", "r", "", "", ""), strict=True))
+    by_endpoint = seen("awslogs", **amazon, **{"awslogs-credentials-endpoint": "/creds"})
+    assert (by_endpoint["AWS_ACCESS_KEY_ID"], by_endpoint[_NAMES[2]]) == ("", "/creds")
+    assert seen("gcplogs")["GOOGLE_X"] == "g" and not seen("gcplogs")["AWS_ACCESS_KEY_ID"]
+    assert not any(seen("syslog").values())
+
+
+_NAMES = ("AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "GOOGLE_X")

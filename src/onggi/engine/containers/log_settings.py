@@ -156,7 +156,7 @@ def _remote_settings(
     return {
         "type": "remote",
         "command": _command(kind),
-        "environment": {"LC_ALL": "C.UTF-8", **_environment(kind)},
+        "environment": {"LC_ALL": "C.UTF-8", **_environment(kind, options)},
         "collector": {"driver": kind, "options": dict(options), "about": about},
         "buffer_bytes": _buffer_bytes(options),
         "cache": {"path": str(cache), **_local_rotation(_cache_options(options))} if cache else None,
@@ -175,15 +175,24 @@ _SDKS = {"awslogs": ("AWS_",), "gcplogs": ("GOOGLE_", "GCLOUD_", "CLOUDSDK_")}
 _FOR_SDKS = ("HOME", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
-def _environment(kind: str) -> dict[str, str]:
+# These say who somebody is; a credentials endpoint is asked instead of all of them.
+_IDENTITIES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
+
+
+def _environment(kind: str, options: Options) -> dict[str, str]:
+    """What an SDK gets to see of this process's environment."""
     prefixes = _SDKS.get(kind)
     if prefixes is None:
         return {}
-    return {
-        name: value
-        for name, value in caller_environment().items()
-        if name.startswith(prefixes) or name in _FOR_SDKS
-    }
+    given = caller_environment()
+    seen = {name: given[name] for name in given if name.startswith(prefixes) or name in _FOR_SDKS}
+    if "AWS_REGION" in seen:
+        seen.setdefault("AWS_DEFAULT_REGION", seen["AWS_REGION"])
+    endpoint = options.get("awslogs-credentials-endpoint")
+    if endpoint:
+        seen = {name: value for name, value in seen.items() if name not in _IDENTITIES}
+        seen["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] = endpoint
+    return seen
 
 
 def _buffer_bytes(options: Options) -> int:

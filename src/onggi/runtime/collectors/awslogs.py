@@ -9,7 +9,6 @@ Source: moby ``daemon/logger/awslogs``; CloudWatch Logs API, PutLogEvents.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Mapping
@@ -117,12 +116,11 @@ class AwsLogs:
                 "awslogs needs Amazon's SDK, which is not installed: pip install 'onggi[awslogs]'"
             ) from error
         self._failures = (BotoCoreError, ClientError)
-        region = self._options.get("awslogs-region") or os.environ.get("AWS_REGION")
         config = Config(connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 3})
         try:
             self._client = boto3.client(
                 "logs",
-                region_name=region,
+                region_name=self._options.get("awslogs-region"),
                 endpoint_url=self._options.get("awslogs-endpoint"),
                 config=config,
             )
