@@ -60,10 +60,7 @@ def mounted_root(core: Core, stored: StoredContainer) -> Iterator[int]:
             return
         assert lease is not None
         held.enter_context(lease)
-        namespace, root = stopped_root(core, stored)
-        held.callback(os.close, namespace)
-        held.callback(os.close, root)
-        yield root
+        yield stopped_root(core, stored, held)
 
 
 def wait_for_root(core: Core, stored: StoredContainer, *, bare: bool) -> tuple[Lease | None, int | None]:

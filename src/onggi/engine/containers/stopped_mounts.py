@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from onggi.engine.containers.init_layer import ensure_directory
+from onggi.engine.containers.start_mounts import prepare_mounts
 from onggi.engine.core import Core
 from onggi.linux.mount_calls import MOUNT_ATTR_RDONLY, mount_setattr, move_mount, open_tree
 from onggi.linux.namespaces import copied_mount_namespace
 from onggi.linux.openat2 import open_in_root
 from onggi.record import record
+from onggi.runtime.client import running_directory
 from onggi.store.containers import StoredContainer
 
 __all__ = ["stopped_root"]
@@ -31,26 +33,30 @@ _NETWORK_FILES = (
 
 @record
 class _Source:
-    """What is to be seen at ``destination``."""
+    """What is to be seen at ``destination``: a path of the host, or a mount that is attached nowhere yet."""
 
     path: str
+    mount: int | None
     destination: str
     writable: bool
 
 
-def stopped_root(core: Core, stored: StoredContainer) -> tuple[int, int]:
-    """A mount namespace and the root in it (O_PATH), both the caller's to close.
+def stopped_root(core: Core, stored: StoredContainer, held: ExitStack) -> int:
+    """The root (O_PATH); ``held`` closes it, and ends the mounts with it.
 
-    The caller has the lease that keeps the container from being started. Raises DataLoss, MountError.
+    The caller has the lease that keeps the container from being started. Raises DataLoss, MountError,
+    CannotMountVolume, VolumeNotFound.
     """
     place = core.containers.path(stored.id)
-    with ExitStack() as held:
+    with ExitStack() as passing:
         root = core.writable.mount(core.writable.get(stored.id))
-        held.callback(os.close, root)
+        passing.callback(os.close, root)
         mounts = []
-        for source in _sources(core, stored):
-            tree = open_tree(source.path, recursive=True)
-            held.callback(os.close, tree)
+        for source in _sources(core, stored, held):
+            tree = source.mount
+            if tree is None:
+                tree = open_tree(source.path, recursive=True)
+                passing.callback(os.close, tree)
             if not source.writable:
                 mount_setattr(tree, MOUNT_ATTR_RDONLY)
             mounts.append((tree, source))
@@ -66,22 +72,26 @@ def stopped_root(core: Core, stored: StoredContainer) -> tuple[int, int]:
                 raise
             return top
 
-        return copied_mount_namespace(attach)
+        namespace, top = copied_mount_namespace(attach)
+        held.callback(os.close, namespace)
+        held.callback(os.close, top)
+        return top
 
 
-def _sources(core: Core, stored: StoredContainer) -> Iterator[_Source]:
-    """Those that are there; a directory before what is mounted in it."""
+def _sources(core: Core, stored: StoredContainer, held: ExitStack) -> Iterator[_Source]:
+    """Those that are there; a directory before what is mounted in it. A part of an image is left out."""
+    bundle = running_directory(core.config.exec_root, stored.id)
+    prepared = prepare_mounts(core, stored, bundle, held)
+    detached = {target: mount for mount, target in prepared.attached}
     points = stored.document.get("MountPoints") or {}
     for destination, point in sorted(points.items()):
-        path = point.get("Source") or ""
-        if point.get("Type") == "volume":
-            path = str(core.layout.root / "volumes" / (point.get("Name") or "") / "_data")
-        if path and point.get("Type") != "tmpfs" and os.path.exists(path):
-            yield _Source(path, destination, bool(point.get("RW")))
+        path = prepared.sources.get(destination) or point.get("Source") or ""
+        if path in detached or (path and point.get("Type") != "tmpfs" and os.path.exists(path)):
+            yield _Source(path, detached.get(path), destination, bool(point.get("RW")))
     for field, destination in _NETWORK_FILES:
         path = stored.document.get(field) or ""
         if path and destination not in points and os.path.exists(path):
-            yield _Source(path, destination, writable=True)
+            yield _Source(path, None, destination, writable=True)
 
 
 def _attach(top: int, tree: int, source: _Source) -> None:
