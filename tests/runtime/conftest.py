@@ -130,6 +130,7 @@ class Supervised:
             "private_mounts": True,
             "mounts": [],
             "volumes": [],
+            "volume_names": [],
             "shared_memory": None,
             "memory_events": f"/sys/fs/cgroup/memory/docker/{self.id}/memory.oom_control",
             "log": options.get("log")

@@ -25,7 +25,11 @@ def run(session: Session) -> int:
     if not session.flag("force") and not session.confirm(_warning(session, keep_bytes, until_s)):
         return 0
     report = session.engine.system.prune(
-        keep_bytes=keep_bytes, until_s=until_s, all=session.flag("all"), filters=session.filters
+        keep_bytes=keep_bytes,
+        until_s=until_s,
+        all=session.flag("all"),
+        volumes=session.flag("volumes"),
+        filters=session.filters,
     )
     if session.flag("json"):
         _write_json(session, report)
@@ -45,6 +49,9 @@ def _warning(session: Session, keep_bytes: int | None, until_s: float | None) ->
     lines = ["WARNING! This will remove:"]
     if until_s is None and keep_bytes is None:
         lines.append("  - all networks not used by at least one container")
+        if session.flag("volumes"):
+            kind = "" if session.engine.config.compat == "20.10" else "anonymous "
+            lines.append(f"  - all {kind}volumes not used by at least one container")
     if until_s is not None:
         lines.append(f"  - all images that were not used for {session.flag('until')}")
     if keep_bytes is not None:
@@ -75,6 +82,8 @@ def _text(report: SystemPruneReport) -> str:
     parts = []
     if report.networks:
         parts.append("Deleted Networks:\n" + "".join(f"{name}\n" for name in report.networks) + "\n")
+    if report.volumes:
+        parts.append("Deleted Volumes:\n" + "".join(f"{name}\n" for name in report.volumes) + "\n")
     lines = [
         f"untagged: {effect.untagged}\n" if effect.untagged is not None else f"deleted: {effect.deleted}\n"
         for effect in report.removed
@@ -91,6 +100,7 @@ def _write_json(session: Session, report: SystemPruneReport) -> None:
     session.write_json(
         {
             "NetworksDeleted": report.networks,
+            "VolumesDeleted": list(report.volumes),
             "ImagesDeleted": [
                 {"Untagged": effect.untagged} if effect.untagged is not None else {"Deleted": effect.deleted}
                 for effect in report.removed

@@ -60,7 +60,7 @@ def _system_prune() -> Command:
                 "Remove images that were not used for this long (e.g. 24h, 30d)",
                 metavar="duration",
             ),
-            Flag("volumes", "bool", "Accepted for Docker's sake; there are no volumes"),
+            Flag("volumes", "bool", "Prune anonymous volumes"),
         ),
     )
 

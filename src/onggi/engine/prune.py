@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from onggi.engine.containers import known_containers
 from onggi.engine.core import Core
@@ -14,6 +14,8 @@ from onggi.engine.images import Images
 from onggi.engine.marks import mounted_images
 from onggi.engine.networks.networks import Networks
 from onggi.engine.removal import PruneReport, Removal, Removed
+from onggi.engine.volumes import PrunedVolumes, Volumes
+from onggi.errors import InvalidArgument
 from onggi.oci.digest import ChainID
 from onggi.record import record
 from onggi.tree.size import disk_usage
@@ -27,7 +29,8 @@ _FILTERS = ("label", "label!", "until")
 class SystemPruneReport:
     """What went. ``size_bytes`` is the data root afterwards, in blocks on disk.
 
-    ``space_reclaimed_bytes``: Docker's Σ size of deleted layers, and the blocks of leftovers.
+    ``space_reclaimed_bytes``: Docker's Σ size of deleted layers, the blocks of leftovers, the
+    files of ``volumes`` (names).
     """
 
     removed: list[Removed]
@@ -35,6 +38,7 @@ class SystemPruneReport:
     space_reclaimed_bytes: int
     size_bytes: int
     networks: list[str]
+    volumes: Sequence[str]
 
 
 def system_prune(
@@ -45,25 +49,32 @@ def system_prune(
     keep_bytes: int | None,
     until_s: float | None,
     all: bool,
+    volumes: bool,
     filters: Filters,
 ) -> SystemPruneReport:
-    """Leftovers and networks first, then images: dangling (or ``all`` unused) ones, or by last use.
+    """Leftovers, networks and volumes first, then images: dangling (or ``all`` unused) ones, or by last use.
 
-    By last use only images go: networks have none.
+    By last use only images go: networks have none, nor have volumes. Raises InvalidArgument for
+    ``until`` beside ``volumes``, as Docker does.
     """
+    if volumes and "until" in filters:
+        raise InvalidArgument('The "until" filter is not supported with "--volumes"')
     leftovers = collect(core, explain=False, dry_run=False)
     unused: list[str] = []
+    taken = PrunedVolumes((), 0)
     if keep_bytes is None and until_s is None:
         unused = networks.prune(filters)
+        taken = Volumes(core).prune(filters) if volumes else taken
         pruned = images.prune(all=all, filters=filters)
     else:
         pruned = _Expiry(core, images, filters).run(keep_bytes, until_s)
     return SystemPruneReport(
         pruned.removed,
         leftovers,
-        pruned.space_reclaimed_bytes + leftovers.reclaimed_bytes,
+        pruned.space_reclaimed_bytes + leftovers.reclaimed_bytes + taken.space_bytes,
         root_usage(core),
         unused,
+        taken.names,
     )
 
 

@@ -27,10 +27,13 @@ from onggi.version import __version__
 if TYPE_CHECKING:
     from onggi.config import Config
     from onggi.engine.auth import Auth
+    from onggi.engine.containers.listing import ContainerRow
     from onggi.engine.filters import Filters
     from onggi.engine.images import Images
     from onggi.engine.networks.networks import Networks
     from onggi.engine.prune import SystemPruneReport
+    from onggi.engine.volumes import VolumeUsage
+    from onggi.store.containers import StoredContainer
 
 __all__ = ["DiskUsage", "ImageUsage", "LayersOnDisk", "System", "SystemInfo"]
 
@@ -56,6 +59,19 @@ class ImageUsage:
 
 
 @record
+class ContainerUsage:
+    """One container's part of the disk: bytes that it changed."""
+
+    row: ContainerRow
+    size_bytes: int
+
+    @property
+    def active(self) -> bool:
+        """Whether it runs."""
+        return self.row.state in ("running", "paused", "restarting")
+
+
+@record
 class LayersOnDisk:
     """Blocks on disk of the layers, in bytes; every layer once, hard links once.
 
@@ -77,12 +93,15 @@ class LayersOnDisk:
 class DiskUsage:
     """``layers_size``: every layer once. ``blobs_size``: received and not yet unpacked, in bytes.
 
-    ``disk``: blocks of all layers, when asked for.
+    ``containers`` newest first, ``volumes`` without those that have options (they stand on
+    something else). ``disk``: blocks of all layers, when asked for.
     """
 
     layers_size: int
     images: list[ImageUsage]
     blobs_size: int
+    containers: list[ContainerUsage]
+    volumes: list[VolumeUsage]
     disk: LayersOnDisk | None = None
 
     @property
@@ -219,7 +238,25 @@ class System:
             )
         usages.sort(key=lambda usage: usage.image.created_at or float("-inf"), reverse=True)
         on_disk = _on_disk(blocks, users) if disk else None
-        return DiskUsage(_sum(sizes, users), usages, self._blobs_size(), on_disk)
+        return DiskUsage(
+            _sum(sizes, users), usages, self._blobs_size(), self._containers(), self._volumes(), on_disk
+        )
+
+    def _containers(self) -> list[ContainerUsage]:
+        from onggi.engine.containers.listing import list_rows
+        from onggi.engine.containers.names import ContainerNotFound
+        from onggi.engine.containers.sizes import container_sizes
+
+        def resolve(name: str) -> StoredContainer:
+            raise ContainerNotFound(name)  # no filter names one
+
+        rows = list_rows(self._core, self._core.containers.all(), all=True, resolve=resolve)
+        return [ContainerUsage(row, container_sizes(self._core, row.stored)[0]) for row in rows]
+
+    def _volumes(self) -> list[VolumeUsage]:
+        from onggi.engine.volumes import Volumes
+
+        return Volumes(self._core).usage()
 
     def prune(
         self,
@@ -227,9 +264,12 @@ class System:
         keep_bytes: int | None = None,
         until_s: float | None = None,
         all: bool = False,
+        volumes: bool = False,
         filters: Filters | None = None,
     ) -> SystemPruneReport:
         """Remove leftovers, unused networks and dangling images (``all``: every image no container uses).
+
+        ``volumes``: also those that nobody named and no container has.
 
         With ``until_s`` (seconds) images unused for that long go instead, with ``keep_bytes``
         least recently used ones until the data root is that small; never pinned, mounted or
@@ -244,6 +284,7 @@ class System:
             keep_bytes=keep_bytes,
             until_s=until_s,
             all=all,
+            volumes=volumes,
             filters=filters or {},
         )
 

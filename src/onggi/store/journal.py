@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "Journal"]
 
+_WITH_STATUS = ("container", "image")
+
 
 @record
 class Event:
@@ -35,10 +37,10 @@ class Event:
     time_ns: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Docker's JSON, with the fields of API ≤ 1.51 (status, id) for images."""
+        """Docker's JSON, with the fields of API ≤ 1.51 (status, id) where Docker has them."""
+        old = {"status": self.action, "id": self.id} if self.type in _WITH_STATUS else {}
         return {
-            "status": self.action,
-            "id": self.id,
+            **old,
             "Type": self.type,
             "Action": self.action,
             "Actor": {"ID": self.id, "Attributes": dict(self.attributes)},

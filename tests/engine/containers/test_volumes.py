@@ -321,3 +321,50 @@ def test_an_image_mounted_in_a_container(engine: onggi.Engine) -> None:
     with pytest.raises(InvalidArgument, match="cannot access path no: no such file"):
         low.start()
     engine.images.remove("goes")
+
+
+# --- the whole root -------------------------------------------------------------------------------
+
+
+def test_what_they_take_on_disk(engine: onggi.Engine) -> None:
+    container = engine.containers.run(
+        "box", ["sh", "-c", "echo 12345 > /f; echo 123 > /v/f"], volumes={"/v": "kept"}
+    )
+    container.wait()
+    unnamed = engine.volumes.create()
+    (unnamed.path / "f").write_bytes(b"12")
+    engine.volumes.create("memory", options=TMPFS)
+    usage = engine.system.df()
+    assert [(each.row.id, each.size_bytes, each.active) for each in usage.containers] == [
+        (container.id, 6, False)
+    ]
+    assert {each.volume.name: (each.size_bytes, each.links) for each in usage.volumes} == {
+        "kept": (4, 1),
+        unnamed.name: (2, 0),
+    }
+    with pytest.raises(InvalidArgument, match="until"):
+        engine.system.prune(volumes=True, filters={"until": ["1h"]})
+    assert engine.system.prune().volumes == ()
+    assert engine.system.prune(volumes=True).volumes == (unnamed.name,)
+    assert [volume.name for volume in engine.volumes.list()] == ["kept", "memory"]
+
+
+def test_events_of_volumes(engine: onggi.Engine) -> None:
+    since = time.time()
+    container = engine.containers.run("box", ["true"], volumes={"/v:ro": "told"})
+    container.wait()
+    container.remove()
+    engine.volumes.get("told").remove()
+    events = list(engine.events.read(since=since, follow=False, filters={"volume": ["told"]}))
+    assert [event.action for event in events] == ["create", "mount", "unmount", "destroy"]
+    assert events[1].attributes == {
+        "container": container.id,
+        "destination": "/v",
+        "driver": "local",
+        "propagation": "",
+        "read/write": "false",
+    }
+    assert events[2].attributes == {"container": container.id, "driver": "local"}
+    assert "status" not in events[0].to_json()
+    of_the_container = engine.events.read(since=since, follow=False, filters={"container": [container.id]})
+    assert {event.type for event in of_the_container} == {"container"}

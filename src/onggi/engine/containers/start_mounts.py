@@ -36,12 +36,13 @@ class PreparedMounts:
     """``sources`` gives the place on the host by destination; descriptors stay the caller's.
 
     ``attached`` are detached mounts and where the supervisor puts them, ``held`` the leases of
-    volumes that are mounted for it: lock file, mountpoint.
+    volumes that are mounted for it (lock file, mountpoint), ``names`` those of all volumes.
     """
 
     sources: dict[str, str] = field(default_factory=dict)
     attached: list[tuple[int, str]] = field(default_factory=list)
     held: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
     @property
     def descriptors(self) -> list[int]:
@@ -53,6 +54,7 @@ class PreparedMounts:
         return {
             "mounts": [target for _, target in self.attached],
             "volumes": [volume for _, volume in self.held],
+            "volume_names": self.names,
         }
 
 
@@ -68,6 +70,7 @@ def prepare_mounts(core: Core, stored: StoredContainer, bundle: Path, stack: Exi
     for path, point in sorted(points.items()):
         if path not in hidden:
             preparing.point(path, point)
+    prepared.names = sorted({point["Name"] for point in points.values() if point.get("Type") == "volume"})
     _tell(core, stored, points)
     return prepared
 

@@ -10,7 +10,7 @@ instructions = {
     state_file, host_config_file, lock_file, claim_file, journal, event: { attributes },
     runtime: [ program, global flags … ], environment: { name: value },
     rootfs, private_mounts, shared_memory: { path, bytes } | null, memory_events,
-    mounts: [ where a detached mount goes … ], volumes: [ { lock, path } … ],
+    mounts: [ where a detached mount goes … ], volumes: [ { lock, path } … ], volume_names,
     log: { type, … },                         log.py, remote_log.py
     health: { … } | null,                     health.py
     tty, open_stdin, stdin_once, shared_pids, auto_remove,
@@ -220,6 +220,9 @@ class Supervisor:
             control.close()
         self._unmount()
         self._let_go_of_volumes()
+        for name in self._given["volume_names"] if self._started else ():
+            attributes = {"container": self._given["id"], "driver": "local"}
+            self._state.emit_of("volume", name, "unmount", attributes)
         if self._network is not None:
             self._network.end(self._loop, self._state, self._let_go)
         else:

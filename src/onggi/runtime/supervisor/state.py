@@ -96,8 +96,7 @@ class State:
         """Append an event of anything."""
         now = time.time_ns()
         event = {
-            "status": action,
-            "id": id,
+            **({"status": action, "id": id} if kind == "container" else {}),
             "Type": kind,
             "Action": action,
             "Actor": {"ID": id, "Attributes": attributes},
