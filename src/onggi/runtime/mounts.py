@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "InvalidTmpfsOption",
     "Mount",
+    "NotDeep",
     "masked_paths",
     "merged_tmpfs_options",
     "mount_entries",
@@ -33,7 +34,9 @@ class Mount:
     """One mount of a user or of the engine.
 
     ``source`` is an absolute path of the host, or ``tmpfs``; then ``options`` are tmpfs's.
-    ``propagation`` is empty or one of private, rprivate, shared, rshared, slave, rslave.
+    ``propagation`` is empty or one of private, rprivate, shared, rshared, slave, rslave. Of what is
+    not ``writable``: what is mounted below it is not either, where that is possible (``deep`` None),
+    stays as it is (False), or must not be (True).
     """
 
     source: str
@@ -42,6 +45,7 @@ class Mount:
     propagation: str = "rprivate"
     options: str = ""
     recursive: bool = True
+    deep: bool | None = None
 
     @property
     def is_tmpfs(self) -> bool:
@@ -102,15 +106,18 @@ def readonly_paths(host_config: Mapping[str, Any]) -> list[str]:
     return list(_READ_ONLY if given is None else given)
 
 
-def mount_entries(host_config: Mapping[str, Any], mounts: Iterable[Mount]) -> list[dict[str, Any]]:
+def mount_entries(
+    host_config: Mapping[str, Any], mounts: Iterable[Mount], *, deep: bool = False
+) -> list[dict[str, Any]]:
     """``mounts`` of the runtime spec: defaults first, then the others, shallow ones first.
 
-    Raises InvalidTmpfsOption.
+    ``deep``: the kernel makes what is mounted below a mount read-only too. Raises
+    InvalidTmpfsOption, NotDeep.
     """
     wanted = sorted(mounts, key=lambda mount: _depth(mount.destination))
     taken = {mount.destination for mount in wanted}
     entries = _defaults(host_config, taken)
-    entries += [_entry(mount) for mount in wanted]
+    entries += [_entry(mount, deep) for mount in wanted]
     if host_config.get("ReadonlyRootfs"):
         _make_read_only(entries, taken)
     if host_config.get("Privileged"):
@@ -136,14 +143,30 @@ def _defaults(host_config: Mapping[str, Any], taken: set[str]) -> list[dict[str,
     return entries
 
 
-def _entry(mount: Mount) -> dict[str, Any]:
+class NotDeep(InvalidArgument):
+    """What is mounted below a mount cannot be made read-only."""
+
+    def __init__(self, destination: str) -> None:
+        super().__init__(
+            f"mount on {destination}: recursively read-only mounts are not supported here",
+            hint="they need Linux 5.12 (and compat 28); bind-recursive=writable does without",
+        )
+
+
+def _read_only(mount: Mount, deep: bool) -> str:
+    if mount.deep and not deep:
+        raise NotDeep(mount.destination)
+    return "rro" if deep and mount.deep is not False else "ro"
+
+
+def _entry(mount: Mount, deep: bool) -> dict[str, Any]:
     if mount.is_tmpfs:
         base = ["noexec", "nosuid", "nodev", "rprivate"]
         options = merged_tmpfs_options([*base, *(option for option in mount.options.split(",") if option)])
         return {"destination": mount.destination, "type": "tmpfs", "source": "tmpfs", "options": options}
     options = ["rbind" if mount.recursive else "bind"]
     if not mount.writable:
-        options.append("ro")
+        options.append(_read_only(mount, deep))
     if mount.propagation:
         options.append(mount.propagation)
     return {"destination": mount.destination, "type": "bind", "source": mount.source, "options": options}

@@ -98,8 +98,15 @@ def _mount(point: Mapping[str, Any], sources: Mapping[str, str]) -> Mount:
         )
         return Mount("tmpfs", destination, writable, options=options)
     source = sources.get(destination) or point["Source"]
-    recursive = not (spec.get("BindOptions") or {}).get("NonRecursive")
-    return Mount(source, destination, writable, point.get("Propagation") or "", recursive=recursive)
+    bind: Mapping[str, Any] = spec.get("BindOptions") or {}
+    return Mount(
+        source,
+        destination,
+        writable,
+        point.get("Propagation") or "",
+        recursive=not bind.get("NonRecursive"),
+        deep=False if bind.get("ReadOnlyNonRecursive") else bind.get("ReadOnlyForceRecursive") or None,
+    )
 
 
 def _shared_memory(

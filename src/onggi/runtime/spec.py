@@ -34,6 +34,9 @@ __all__ = ["OCI_VERSION", "Defaults", "SpecRequest", "build_spec", "container_ca
 OCI_VERSION = "1.0.2-dev"
 _CGROUP_PREFIX = "docker"
 
+_DEEP_READ_ONLY = (5, 12)
+"""Kernel from which on a whole tree of mounts becomes read-only (mount_setattr(2))."""
+
 
 @record
 class Defaults:
@@ -98,7 +101,7 @@ def build_spec(request: SpecRequest, host: HostFacts) -> tuple[dict[str, Any], l
         "process": _process(request, host, capabilities),
         "root": _root(request),
         "hostname": _hostname(request),
-        "mounts": _mounts(request),
+        "mounts": _mounts(request, host),
         "linux": _linux(request, host, capabilities),
     }
     annotations = request.host_config.get("Annotations")
@@ -170,8 +173,9 @@ def _uses_init(request: SpecRequest) -> bool:
 # --- mounts -----------------------------------------------------------------------------------
 
 
-def _mounts(request: SpecRequest) -> list[dict[str, Any]]:
-    entries = mount_entries(request.host_config, request.mounts)
+def _mounts(request: SpecRequest, host: HostFacts) -> list[dict[str, Any]]:
+    deep = request.defaults.compat != "20.10" and host.kernel >= _DEEP_READ_ONLY
+    entries = mount_entries(request.host_config, request.mounts, deep=deep)
     if _uses_init(request):
         entries.append(
             {

@@ -368,3 +368,30 @@ def test_events_of_volumes(engine: onggi.Engine) -> None:
     assert "status" not in events[0].to_json()
     of_the_container = engine.events.read(since=since, follow=False, filters={"container": [container.id]})
     assert {event.type for event in of_the_container} == {"container"}
+
+
+# --- what is mounted below a bind -----------------------------------------------------------------
+
+
+def test_read_only_reaches_what_is_mounted_below(engine: onggi.Engine, tmp_path: Path) -> None:
+    """As since Docker 25; ``bind-recursive`` says otherwise."""
+    (tmp_path / "below").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path / "below"], check=True)
+
+    def bind(target: str, **options: bool) -> dict[str, object]:
+        spec = {"Type": "bind", "Source": str(tmp_path), "Target": target, "ReadOnly": True}
+        return {**spec, "BindOptions": {"Propagation": "rprivate", **options}}
+
+    mounts = [
+        bind("/deep"),
+        bind("/forced", ReadOnlyForceRecursive=True),
+        bind("/shallow", ReadOnlyNonRecursive=True),
+        bind("/alone", NonRecursive=True),
+    ]
+    script = "for i in deep forced shallow alone; do touch /$i/below/$i && echo $i; done 2>/dev/null"
+    try:
+        container = engine.containers.run("box", ["sh", "-c", script], mounts=mounts)
+        assert said(container) == "shallow\n"
+        assert os.listdir(tmp_path / "below") == ["shallow"]
+    finally:
+        subprocess.run(["umount", tmp_path / "below"], check=True)
