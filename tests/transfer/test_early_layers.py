@@ -18,6 +18,7 @@ import pytest
 
 import onggi
 from onggi.errors import OnggiError
+from onggi.linux.filesystem import forget_bytes
 from onggi.store.locks import LockDirectory
 from onggi.transfer.early_layers import EarlyLayer
 from tests.crash.checks import compare, leftovers, snapshot
@@ -170,6 +171,30 @@ def test_the_same_store(tmp_path: Path, case: str, outcomes: list[str]) -> None:
         assert outcomes.count("taken") == taken
     assert not compare(snapshot(tmp_path / "early"), snapshot(tmp_path / "plain"))
     assert not leftovers(tmp_path / "early")
+
+
+@pytest.mark.parametrize(
+    "case, given_up", [("docker 28", 2), ("layers in two chains", 0), ("nobody wants one", 1)]
+)
+def test_bytes_are_given_up_once_nobody_reads_them_again(
+    tmp_path: Path, case: str, given_up: int, outcomes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was put aside need not reach the disk; where a layer is needed twice it must stay."""
+    data = ALIKE[case][0](tmp_path)
+    holes: list[tuple[int, int]] = []
+
+    def noted(fd: int, start: int, size: int) -> None:
+        layer = os.pread(fd, size, start)
+        assert layer in (A, B)
+        before = os.fstat(fd).st_blocks
+        forget_bytes(fd, start, size)
+        assert os.pread(fd, size, start) == bytes(size) and os.fstat(fd).st_blocks < before
+        holes.append((start, size))
+
+    monkeypatch.setattr("onggi.transfer.early_layers.forget_bytes", noted)
+    outcomes.clear()
+    load(tmp_path / "root", gzip.compress(data, 1))
+    assert outcomes.count("taken") >= given_up == len(holes)
 
 
 def test_the_same_with_erofs(tmp_path: Path, outcomes: list[str]) -> None:

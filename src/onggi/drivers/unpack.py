@@ -23,7 +23,8 @@ def unpack(request: dict[str, object], control: socket.socket, descriptors: list
     flusher = Flusher(lambda: syncfs(root))
     stream = Stream(Follower(control, blob, int(str(request["start"]))))
     confine(root)
-    applied = write_tree(request, _noted(stream, flusher), root, split, stream.compression)
+    pieces = _noted(stream, flusher) if request["flush"] else stream
+    applied = write_tree(request, pieces, root, split, stream.compression)
     stream.finish()
     flusher.check()
     return {"diff_id": stream.diff_id, "size": applied.size_bytes, "members": applied.members}

@@ -172,16 +172,20 @@ class StagedLayer:
         *,
         start: int = 0,
         repeated: bool = False,
+        flush: bool = True,
     ) -> Unpacking:
         """Start a worker that unpacks the growing file ``blob`` (a descriptor; stays the caller's).
 
         ``start``: bytes of the file before the blob, for one that lies inside an archive.
         ``repeated``: the same blob is a lower layer of the image too (tarsplit minds, in Docker 20.10).
+        ``flush``: files go to the disk while more are unpacked, and with them all else that the file
+        system has not written yet.
         """
         settings: dict[str, object] = {
             "trailing_empty_segment": self._trailing_empty_segment,
             "start": start,
             "repeated": repeated,
+            "flush": flush,
         }
         job = self._driver.job(self.staged, self.write_set)
         try:

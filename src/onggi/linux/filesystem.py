@@ -11,6 +11,7 @@ from onggi.record import record
 __all__ = [
     "FILESYSTEM_NAMES",
     "MountLine",
+    "forget_bytes",
     "is_mountpoint",
     "mounts_on",
     "renameat2_exchange",
@@ -47,6 +48,7 @@ FILESYSTEM_NAMES = {
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # of fallocate(2)
 _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4  # of sync_file_range(2)
 _STATFS_SIZE = 256  # bytes; more than struct statfs has on any architecture
 
@@ -85,6 +87,19 @@ def write_back(fd: int) -> None:
     )
     if result < 0 and ctypes.get_errno() not in (errno.ENOSYS, errno.ESPIPE):
         _check(result)
+
+
+def forget_bytes(fd: int, start: int, size: int) -> None:
+    """Make a hole of a part of a file, so that what is not on the disk yet need not get there.
+
+    Nothing is done where the file system has no holes.
+    """
+    _libc.fallocate(
+        ctypes.c_int(fd),
+        ctypes.c_int(_KEEP_SIZE | _PUNCH_HOLE),
+        ctypes.c_int64(start),
+        ctypes.c_int64(size),
+    )
 
 
 def statfs_type(path: str | bytes) -> str:

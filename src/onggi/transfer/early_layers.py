@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 
 from onggi.archive.compression import Compression, sniff
@@ -28,6 +28,7 @@ from onggi.drivers.workers import Workers
 from onggi.errors import OnggiError
 from onggi.layers.staging import StagedLayer, Unpacked, Unpacking
 from onggi.layers.store import LayerStore
+from onggi.linux.filesystem import forget_bytes
 from onggi.oci.digest import ChainID, random_id
 from onggi.store.atomic import DiskFull
 from onggi.store.imagedb import ImageDB
@@ -52,12 +53,22 @@ _MOST = 128
 class EarlyLayer:
     """One layer at work in a thread of its own; ``size`` bytes from ``start`` of the file ``spool``."""
 
-    def __init__(self, layers: LayerStore, workers: Workers, spool: int, start: int, size: int) -> None:
+    def __init__(
+        self,
+        layers: LayerStore,
+        workers: Workers,
+        spool: int,
+        start: int,
+        size: int,
+        forget: Callable[[int, int], None],
+    ) -> None:
         self.start = start
         self.full = False
+        self.wanted_once = False
         self._layers = layers
         self._workers = workers
         self._spool = spool
+        self._forget = forget
         self._size = size
         self._lock = threading.Lock()
         self._arrived = 0
@@ -103,7 +114,10 @@ class EarlyLayer:
             return None
         # Its chain is not known; a name that nobody has keeps it out of everybody's way.
         self._staged = self._layers.stage(ChainID(f"sha256:{random_id()}"), 1)
-        unpacking = self._staged.unpack(self._workers, self._spool, self._progress, start=self.start)
+        # The archive's own bytes would be flushed along, and they are given up soon.
+        unpacking = self._staged.unpack(
+            self._workers, self._spool, self._progress, start=self.start, flush=False
+        )
         try:
             with self._lock:
                 self._unpacking = unpacking
@@ -130,6 +144,11 @@ class EarlyLayer:
             staged, self._staged = self._staged, None
         return (staged, self._unpacked) if staged is not None and self._unpacked is not None else None
 
+    def give_up_bytes(self) -> None:
+        """They will not be read again: whatever of them is not on the disk yet need not get there."""
+        if self.wanted_once:
+            self._forget(self.start, self._size)
+
     def abandon(self) -> None:
         """Stop the worker."""
         with self._lock:
@@ -153,7 +172,7 @@ class EarlyLayers:
         self._layers = layers
         self._images = images
         self._workers = workers
-        self._spool = -1
+        self._spool = self._writable = -1
         self._slots = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._all: dict[int, EarlyLayer] = {}
         self._here: Collection[str] | None = None
@@ -164,15 +183,19 @@ class EarlyLayers:
 
     def __exit__(self, *exception: object) -> None:
         self.keep(())
-        if self._spool >= 0:
-            os.close(self._spool)
+        for fd in (self._spool, self._writable):
+            if fd >= 0:
+                os.close(fd)
 
     def find(self, start: int) -> EarlyLayer | None:
         """The layer whose bytes begin there in the file."""
         return self._all.get(start)
 
-    def keep(self, starts: Collection[int]) -> None:
-        """Throw away all others, and those that have not begun; from here on there are no more."""
+    def keep(self, starts: Sequence[int]) -> None:
+        """Throw away all others, and those that have not begun; from here on there are no more.
+
+        One that ``starts`` has twice is wanted as two layers.
+        """
         self._no_more = True
         gone = [early for early in self._all.values() if early.start not in starts or not early.has_begun()]
         for early in gone:
@@ -180,6 +203,8 @@ class EarlyLayers:
         for early in gone:
             early.discard()
             del self._all[early.start]
+        for early in self._all.values():
+            early.wanted_once = starts.count(early.start) == 1
 
     def make_room(self) -> bool:
         """See ``Onlooker``."""
@@ -192,6 +217,7 @@ class EarlyLayers:
     def look(self, spool: int, pieces: Iterator[bytes]) -> None:
         """See ``Onlooker``."""
         # Workers get no way to write to it.
+        self._writable = os.dup(spool)
         self._spool = os.open(f"/proc/self/fd/{spool}", os.O_RDONLY | os.O_CLOEXEC)
         noted = _Noted(pieces)
         reader = TarReader(noted)
@@ -202,10 +228,13 @@ class EarlyLayers:
                     return
                 start, size = reader.offset, member.size
                 if self._is_layer(member, reader):
-                    early = EarlyLayer(self._layers, self._workers, self._spool, start, size)
+                    early = EarlyLayer(self._layers, self._workers, self._spool, start, size, self._forget)
                     self._all[start] = noted.layer = early
                     early.arrived(noted.position)
                     early.begin(self._slots)
+
+    def _forget(self, start: int, size: int) -> None:
+        forget_bytes(self._writable, start, size)
 
     def _is_full(self) -> bool:
         self._no_more |= any(early.full for early in self._all.values())

@@ -205,6 +205,8 @@ class _Unpacker:
             return None
         self.staged, unpacked = found
         self.download.wait_until_whole()
+        if len(self.download.followers) == 1:
+            early.give_up_bytes()
         self._report(self.download.frontier_bytes)
         return unpacked
 
