@@ -13,11 +13,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from onggi.drivers.erofs import Erofs
 from onggi.drivers.overlay2 import Overlay2
 from onggi.drivers.staged import StagedDirectory
 from onggi.oci.digest import CacheID, LinkID
 from onggi.store.atomic import make_directory
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from onggi.drivers.erofs import Erofs
 
 __all__ = ["ErofsWritable", "Overlay2Writable", "open_writable"]
 
@@ -26,10 +29,12 @@ _PARAMETERS = "/sys/module/overlay/parameters"
 
 def open_writable(driver: object) -> Overlay2Writable | ErofsWritable:
     """Writable layers on a storage driver. Raises TypeError for one that has none."""
-    if isinstance(driver, Erofs):
-        return ErofsWritable(driver)
     if isinstance(driver, Overlay2):
         return Overlay2Writable(driver)
+    from onggi.drivers.erofs import Erofs
+
+    if isinstance(driver, Erofs):
+        return ErofsWritable(driver)
     raise TypeError(f"no writable layers on {driver!r}")
 
 

@@ -79,8 +79,9 @@ class Engine:
     def containers(self) -> Containers:
         """Make, run, find, list and remove containers."""
         from onggi.engine.containers.containers import Containers
+        from onggi.engine.containers.networking import LateNetworks
 
-        return Containers(self._core, self._attaching)
+        return Containers(self._core, LateNetworks(self._core.layout, lambda: self._attaching))
 
     @cached_property
     def networks(self) -> Networks:

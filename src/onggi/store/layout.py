@@ -130,6 +130,10 @@ class Layout:
         """Images that no prune takes."""
         return self.own / "pins"
 
+    def endpoint(self, container: str) -> Path:
+        """What a container's networks were told, while it has some."""
+        return self.own / "endpoints" / container
+
     @property
     def trash(self) -> Path:
         """What is being deleted."""

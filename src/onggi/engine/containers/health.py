@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from onggi.engine.containers.executions import ExecOptions, process_entry
 from onggi.errors import InvalidArgument
 from onggi.oci.timestamps import duration_text
 from onggi.runtime.user import User
@@ -55,6 +54,8 @@ def health_checks(stored: StoredContainer, user: User, bundle: Path, compat: str
     command = health_command(stored.config)
     if not command:
         return None
+    from onggi.engine.containers.executions import ExecOptions, process_entry
+
     path = bundle / "health.json"
     process = process_entry(stored, ExecOptions(tuple(command)), user)
     path.write_text(json.dumps(process), "utf-8", "surrogateescape")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from onggi.record import field, record
 from onggi.runtime.namespaces import shared_container
@@ -14,10 +14,12 @@ from onggi.runtime.namespaces import shared_container
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from typing import Any, Protocol
+
+    from onggi.store.layout import Layout
 else:
     Protocol = object
 
-__all__ = ["Connection", "Networks", "absent_endpoint", "bare", "endpoint_settings"]
+__all__ = ["Connection", "LateNetworks", "Networks", "absent_endpoint", "bare", "endpoint_settings"]
 
 
 @record
@@ -52,6 +54,25 @@ class Networks(Protocol):
 
     def disconnect(self, id: str) -> None:
         """After the end, or a start that failed; what is gone already is no error."""
+
+
+class LateNetworks:
+    """Networks that are made ready when a container first needs one: ``none`` and ``host`` never do."""
+
+    def __init__(self, layout: Layout, make: Callable[[], Networks]) -> None:
+        self._layout = layout
+        self._make = make
+
+    def connect(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> Connection:
+        """See :class:`Networks`."""
+        if bare(host_config.get("NetworkMode") or ""):
+            return Connection()
+        return self._make().connect(document, host_config)
+
+    def disconnect(self, id: str) -> None:
+        """See :class:`Networks`."""
+        if self._layout.endpoint(id).exists():
+            self._make().disconnect(id)
 
 
 def bare(mode: str) -> bool:
