@@ -120,3 +120,12 @@ def test_unknown_shell(web: Onggi) -> None:
         1,
         "Error: no completion for tcsh (there is one for bash, zsh, fish)\n",
     )
+
+
+def test_volumes_of_the_data_root(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "volumes" / name / "_data").mkdir(parents=True)
+    (tmp_path / "volumes" / "no volume").mkdir()
+    root = ["--data-root", str(tmp_path), "volume"]
+    assert candidates(*root, "rm", "") == ["one", "two"]
+    assert candidates(*root, "inspect", "one", "t") == ["two"]

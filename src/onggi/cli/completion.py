@@ -188,6 +188,8 @@ class _Line:
             yield from ((name, "") for name in self._images() if name not in self._arguments)
         elif command.completes == "container":
             yield from ((name, "") for name in self._containers() if name not in self._arguments)
+        elif command.completes == "volume":
+            yield from ((name, "") for name in self._volumes() if name not in self._arguments)
         elif command.completes == "network":
             yield from self._network_argument(command)
 
@@ -212,6 +214,22 @@ class _Line:
         except (OnggiError, OSError):
             made = set()
         return sorted(made.union(PREDEFINED))
+
+    def _volumes(self) -> list[str]:
+        """Names of the volumes' own directories."""
+        from onggi.config import Config
+        from onggi.errors import OnggiError
+        from onggi.store.layout import Layout
+        from onggi.store.locks import LockDirectory
+        from onggi.store.trash import Trash
+        from onggi.store.volumes import VolumeStore
+
+        given = {name.replace("-", "_"): self._settings.get(name) for name in ("config-file", "data-root")}
+        try:
+            layout = Layout(Config.load(given).data_root, "")
+            return VolumeStore(layout, LockDirectory(layout.locks), Trash(layout.trash)).names()
+        except (OnggiError, OSError):
+            return []
 
     def _containers(self) -> list[str]:
         """Names out of the containers' own files."""
