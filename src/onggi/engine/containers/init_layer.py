@@ -104,6 +104,8 @@ def ensure_directory(root_fd: int, path: str) -> None:
     Raises InvalidArgument.
     """
     try:
+        if "\0" in path:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         _ensure(root_fd, os.fsencode(path))
     except OSError as error:
         raise _cannot(path, error) from error
