@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: help setup demo test lint format check-types check-imports pytest soak bench docs lock clean
+.PHONY: help setup demo test lint format check-types check-imports pytest \
+	soak soak-kill soak-power soak-random soak-fuzz bench docs lock clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,8 +35,19 @@ check-imports: setup  ## Imports run downwards only
 pytest: setup  ## The tests; PYTEST_ARGS="-k pull -x" narrows them
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not soak" $(PYTEST_ARGS)
 
-soak: setup  ## Long campaigns: kills, cut connections, full disks
+soak: setup  ## All long campaigns, hours; or one of the four parts
 	$(BIN)/pytest -n 2 --dist loadgroup -m soak $(PYTEST_ARGS)
+
+# Every campaign is in one part: the last has what no other has.
+KILLED := killed_everywhere
+POWER_CUT := power_cut
+RANDOM := random_verbs or again_and_again or for_long or many_containers
+soak-kill: SOAK = $(KILLED)  ## SIGKILL at every call of every verb, images' and containers', both drivers
+soak-power: SOAK = $(POWER_CUT)  ## The power cut at every call, both drivers
+soak-random: SOAK = $(RANDOM)  ## Twenty processes with random verbs, races, hundreds of containers
+soak-fuzz: SOAK = not ($(KILLED) or $(POWER_CUT) or $(RANDOM))  ## Full disks, cut transfers, odd bytes and flags
+soak-kill soak-power soak-random soak-fuzz: setup
+	$(BIN)/pytest -n 2 --dist loadgroup -m soak -k "$(SOAK)" $(PYTEST_ARGS)
 
 bench: setup  ## Measure against the peers that are installed
 	$(BIN)/python -m bench
