@@ -121,6 +121,13 @@ def test_pull_of_an_up_to_date_tag_does_not_heal(tags: Damaged, program: Onggi) 
     assert "Verified: nothing has changed\n" in program.output("pull", "--verify", "tags:v1")
 
 
+def test_what_a_killed_repair_was_writing_goes(tags: Damaged) -> None:
+    temporary = base(tags) / ".tmp-layer.sums"
+    temporary.write_bytes(b"x")
+    tags.repair()
+    assert not temporary.exists()
+
+
 def test_a_layer_is_replaced_under_a_mount(tags: Damaged) -> None:
     """Who has the old files mounted keeps them, whole; who comes later gets the new ones."""
     with tags.engine.images.get("tags:v2").mount() as old:

@@ -9,6 +9,7 @@ told. A mount of erofs lives on with the old content; the next one sees the new.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
@@ -33,6 +34,7 @@ from onggi.oci.digest import CacheID, ChainID, ImageID
 from onggi.oci.image_config import ImageConfig
 from onggi.progress import LayerStatus, ProgressSink
 from onggi.record import record
+from onggi.store.atomic import remove_temporary_files
 from onggi.transfer.pull import Puller, PullOptions
 from onggi.transfer.repair import Origins, fetch_layers
 from onggi.transfer.reporter import Reporter
@@ -175,6 +177,8 @@ class Repair:
         *,
         force: bool,
     ) -> list[RepairedLayer]:
+        for each in placed:
+            self._clear(each.layer.chain_id)
         damaged = [(each, check) for each, check in zip(placed, checks, strict=True) if not check.sound]
         if not damaged:
             return []
@@ -194,6 +198,19 @@ class Repair:
         entry = self._core.layers.get(placed.layer.chain_id)
         cache_id = None if entry is None else entry.cache_id
         return RepairedLayer(placed.index, placed.layer.chain_id, cache_id, fetched, tuple(files))
+
+    def _clear(self, chain: ChainID) -> None:
+        """Delete what a repair left that was killed while it wrote beside the driver's files."""
+        layers = self._core.layers
+        cache_id = read_cache_id(layers, chain)
+        directory = None if cache_id is None else layers.driver.path(cache_id)
+        if directory is None or not any(directory.glob(".tmp-*")):
+            return
+        with layers.lease(chain, exclusive=True, cancel=self._cancel):
+            before = directory.stat()
+            remove_temporary_files(directory)
+            # 'verify --fast' goes by the directory's time.
+            os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     def _mend(self, placed: Placed, check: LayerCheck) -> list[str]:
         layers = self._core.layers
