@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onggi.engine.networks.attaching import metric_between
+from onggi.engine.networks.endpoint import metric_between
 from onggi.network.model import Network, Subnet
 from onggi.network.netavark import Attachment, Endpoint, Netavark, NetavarkFailed
 from onggi.runtime.supervisor.network import clear_settings, leaves_traces, network_events

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attachment",
+    "Call",
     "Endpoint",
     "Netavark",
     "NetavarkFailed",
@@ -166,6 +167,13 @@ class Attachment:
             {**self.document, **{part: _only(self.document[part], network) for part in _BY_NETWORK}}
         )
 
+    def nameless(self) -> Attachment:
+        """The same, of which the resolver is not told."""
+        infos = self.document["network_info"].items()
+        return Attachment(
+            {**self.document, "network_info": {key: {**info, "dns_enabled": False} for key, info in infos}}
+        )
+
     def without(self, network: str) -> Attachment:
         """The rest of it."""
         return Attachment(
@@ -201,6 +209,16 @@ class Netavark:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
+    @property
+    def resolver(self) -> str:
+        """Where aardvark-dns's files are."""
+        return str(self._directory / "aardvark-dns")
+
+    @property
+    def resolve(self) -> list[str]:
+        """The words that start aardvark-dns, as netavark does."""
+        return [self.find("aardvark-dns"), "--config", self.resolver, "-p", "53", "run"]
+
     @staticmethod
     def find(program: str) -> str:
         """Its path, or an empty string."""
@@ -210,7 +228,7 @@ class Netavark:
                 return path
         return ""
 
-    def command(self, action: str, *flags: str) -> list[str]:
+    def command(self, action: str) -> list[str]:
         """The words of a call but for the last, the namespace's path. Raises NetavarkMissing."""
         program = self.find("netavark")
         if not program:
@@ -221,7 +239,7 @@ class Netavark:
         resolver = self.find("aardvark-dns")
         if resolver:
             words += ["--aardvark-binary", resolver]
-        return [*words, *flags, action]
+        return [*words, action]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -229,7 +247,11 @@ class Netavark:
         return {"PATH": _PATH, "NETAVARK_FW": "iptables", "LC_ALL": "C.UTF-8"}
 
     def run(self, action: str, attachment: Attachment, namespace: str) -> None:
-        """``setup`` or ``teardown``. Raises NetavarkFailed, NetavarkMissing.
+        """``setup`` or ``teardown``. Raises NetavarkFailed, NetavarkMissing."""
+        self.begin(action, attachment, namespace).finish()
+
+    def begin(self, action: str, attachment: Attachment, namespace: str) -> Call:
+        """The same, not waited for. Raises NetavarkMissing.
 
         What it starts, the resolver, lives on: so its answer comes by a file, not by a pipe whose
         end would have to be waited for.
@@ -245,12 +267,30 @@ class Netavark:
                 (os.POSIX_SPAWN_DUP2, answer, 2),
             ]
             pid = os.posix_spawn(command[0], command, self.environment, file_actions=actions)
-            _, status = os.waitpid(pid, 0)
-            if status:
-                raise NetavarkFailed(action, _reason(os.pread(answer, 1 << 16, 0), status))
+        except BaseException:
+            os.close(answer)
+            raise
         finally:
             os.close(question)
-            os.close(answer)
+        return Call(action, pid, answer)
+
+
+class Call:
+    """netavark at work; owns ``answer``, a file. Whoever has it waits for it."""
+
+    def __init__(self, action: str, pid: int, answer: int) -> None:
+        self._action = action
+        self._pid = pid
+        self._answer = answer
+
+    def finish(self) -> None:
+        """Wait for its end, once. Raises NetavarkFailed."""
+        try:
+            _, status = os.waitpid(self._pid, 0)
+            if status:
+                raise NetavarkFailed(self._action, _reason(os.pread(self._answer, 1 << 16, 0), status))
+        finally:
+            os.close(self._answer)
 
 
 def set_ports(network: Network, *, published: bool) -> None:

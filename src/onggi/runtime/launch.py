@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from onggi.errors import DeadlineExceeded, FailedPrecondition
@@ -44,10 +44,15 @@ class LogFailed(FailedPrecondition):
         )
 
 
-def launch_supervisor(instructions: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+def launch_supervisor(
+    instructions: Mapping[str, Any],
+    descriptors: Sequence[int],
+    ready: Callable[[], None] = lambda: None,
+) -> None:
     """Start it, and wait until the container runs.
 
-    ``descriptors`` stay the caller's: lease, root, and the connection of who is attached.
+    ``descriptors`` stay the caller's: lease, root, the connection of who is attached, and what
+    holds its network. ``ready`` waits for what is made meanwhile, and raises when that fails.
     Raises SupervisorFailed, and for what the runtime refuses its errors (oci_runtime.py).
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -55,8 +60,13 @@ def launch_supervisor(instructions: Mapping[str, Any], descriptors: Sequence[int
         with theirs:
             pid = _spawn(theirs.fileno())
         try:
+            ready()
             _send(ours, {"version": VERSION, **instructions}, descriptors)
             answer = _receive(ours)
+        except BaseException:
+            # One that was told nothing waits for its instructions, or for the end of who has them.
+            ours.close()
+            raise
         finally:
             # Its first process ends at once; the one that stays is nobody's child.
             _wait(pid)

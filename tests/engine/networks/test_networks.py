@@ -12,10 +12,11 @@ import onggi
 from onggi.engine.containers.container import Container
 from onggi.engine.networks.known import NetworkNotFound
 from onggi.engine.networks.networks import NetworkInUse
-from onggi.errors import Conflict, Forbidden, InvalidArgument, OnggiError, Unsupported
+from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, OnggiError, Unsupported
 from onggi.network.ipam import AddressInUse
 from onggi.network.model import Subnet
-from tests.engine.networks.conftest import links, rules
+from onggi.network.netavark import NetavarkFailed
+from tests.engine.networks.conftest import endpoints, links, rules
 from tests.peers.processes import require, wait_until
 
 pytestmark = pytest.mark.xdist_group("networks")
@@ -116,7 +117,7 @@ def test_going_in_and_out_of_networks(engine: onggi.Engine) -> None:
     # What was said of it holds for its next start.
     both.restart(0)
     assert _addresses(both) == {"first": "10.78.0.9"}
-    assert _finds(neighbour, "extra")
+    assert both.inspect()["NetworkSettings"]["Networks"]["first"]["Aliases"] == ["extra"]
 
 
 def test_a_stopped_container_joins_at_its_start(engine: onggi.Engine) -> None:
@@ -245,6 +246,46 @@ def test_events_of_networks(engine: onggi.Engine) -> None:
     assert [event.action for event in events] == ["create", "connect", "disconnect", "destroy"]
     assert events[1].attributes == {"container": container.id, "name": "told", "type": "bridge"}
     assert {event.id for event in events} == {network.id}
+
+
+def test_what_netavark_refuses_is_told_and_taken_back(engine: onggi.Engine) -> None:
+    """A bridge cannot have the name of an interface that is none."""
+    engine.networks.create("odd", options={"com.docker.network.bridge.name": "lo"})
+    container = engine.containers.create("box", ["true"], network="odd")
+    with pytest.raises(NetavarkFailed, match="bridge lo"):
+        container.start()
+    assert endpoints(engine) == []
+    assert "bridge lo" in container.stored.state["Error"]
+    # The lock is free.
+    engine.containers.run("box", ["true"]).wait()
+
+
+def test_links(engine: onggi.Engine) -> None:
+    target = engine.containers.run("box", ["sleep", "1000"], name="target")
+    linked = engine.containers.run("box", ["sleep", "1000"], host_config={"Links": ["target:db"]})
+    address = _addresses(target)["bridge"]
+    assert f"{address}\tdb {target.short_id} target\n" in _said(linked, "cat", "/etc/hosts")
+    assert _reaches(linked, "db")
+    target.stop(0)
+    with pytest.raises(Conflict, match="Cannot link to a non running container: /target AS /"):
+        linked.restart(0)
+    with pytest.raises(NotFound, match="No such container: nobody"):
+        engine.containers.run("box", ["true"], host_config={"Links": ["nobody"]})
+
+
+def test_the_host_as_its_containers_see_it(engine: onggi.Engine) -> None:
+    container = engine.containers.run(
+        "box", ["sleep", "1000"], host_config={"ExtraHosts": ["host.docker.internal:host-gateway"]}
+    )
+    assert "172.29.0.1\thost.docker.internal\n" in _said(container, "cat", "/etc/hosts")
+    assert _reaches(container, "host.docker.internal")
+
+
+def test_system_prune_takes_unused_networks(engine: onggi.Engine) -> None:
+    engine.networks.create("idle")
+    engine.networks.create("busy")
+    _run(engine, "busy")
+    assert engine.system.prune().networks == ["idle"]
 
 
 def test_nothing_is_left(engine: onggi.Engine) -> None:

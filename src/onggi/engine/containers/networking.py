@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
+from onggi.errors import OnggiError
 from onggi.record import field, record
 from onggi.runtime.namespaces import shared_container
 
@@ -22,6 +23,10 @@ else:
 __all__ = ["Connection", "LateNetworks", "Networks", "absent_endpoint", "bare", "endpoint_settings"]
 
 
+def _nothing() -> None:
+    """What is there already needs no waiting."""
+
+
 @record
 class Connection:
     """What a container's network gives to its start.
@@ -30,7 +35,8 @@ class Connection:
     ``settings`` change config.v2.json's NetworkSettings. ``nameservers`` resolve the names of its
     networks. ``descriptors`` are its network namespace and the sockets that hold its ports (none:
     the runtime makes a namespace, or shares the host's); they belong to whoever called, and go on
-    to the supervisor with ``ending``: what it undoes at the end.
+    to the supervisor with ``ending``: what it undoes at the end. ``finish`` waits until all is made,
+    and raises when that failed; only the first call does something.
     """
 
     addresses: tuple[tuple[str, str], ...] = ()
@@ -39,6 +45,14 @@ class Connection:
     gateway: str = ""
     descriptors: tuple[int, ...] = ()
     ending: Mapping[str, Any] | None = field(default=None, hash=False)
+    finish: Callable[[], None] = field(default=_nothing, hash=False, repr=False)
+
+    def abandon(self) -> None:
+        """Wait until nothing is being made any more, whatever became of it."""
+        try:
+            self.finish()
+        except OnggiError:
+            return
 
     def close(self) -> None:
         """Let go of the descriptors."""

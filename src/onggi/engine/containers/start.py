@@ -157,6 +157,7 @@ class _Starting:
                 warnings = self._write_bundle(user, connection)
                 attached = self._launch(lease, root, user, connection, attach, stack)
             except BaseException:
+                connection.abandon()
                 self._networks.disconnect(self._stored.id)
                 raise
         return Started(attached, tuple(warnings))
@@ -298,7 +299,7 @@ class _Starting:
             descriptors.append(theirs.fileno())
         try:
             instructions = self._instructions(user, attach) | {"network": connection.ending}
-            launch_supervisor(instructions, [*descriptors, *connection.descriptors])
+            launch_supervisor(instructions, [*descriptors, *connection.descriptors], connection.finish)
         except BaseException:
             if ours is not None:
                 ours.close()

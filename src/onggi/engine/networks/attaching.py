@@ -10,26 +10,45 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from onggi.engine.containers.networking import Connection, absent_endpoint, bare
 from onggi.engine.containers.removal import settle
 from onggi.engine.containers.start import supervisor_lock
 from onggi.engine.core import Core
+from onggi.engine.networks.endpoint import (
+    METRIC_STEP,
+    Joined,
+    endpoint_fields,
+    given_addresses,
+    host_lines,
+    metric_between,
+    network_name,
+    published_bindings,
+    shown_ports,
+)
 from onggi.engine.networks.known import KnownNetworks
 from onggi.engine.networks.links import link_lines
-from onggi.errors import InvalidArgument
 from onggi.linux.namespaces import new_network_namespace
 from onggi.network.addresses import mac_of
-from onggi.network.ipam import allocate, subnet_of
 from onggi.network.model import Network
-from onggi.network.netavark import Attachment, Endpoint, Netavark, NetavarkFailed, set_ports
+from onggi.network.netavark import Attachment, Call, Endpoint, Netavark, NetavarkFailed, set_ports
 from onggi.network.ports import PublishedPort, mappings, publish
 from onggi.network.store import LOCK
 from onggi.oci.digest import random_id
-from onggi.record import record
+from onggi.record import replace
 from onggi.runtime.client import running_directory
-from onggi.runtime.supervisor.network import NAMESPACE, leaves_traces, network_events
+from onggi.runtime.supervisor.network import NAMESPACE, leaves_traces, network_events, unplugged
+from onggi.runtime.supervisor.resolver import (
+    PATIENCE_S,
+    POLL_S,
+    REMIND_AFTER,
+    State,
+    has_reloaded,
+    remind,
+    resolver_state,
+)
+from onggi.runtime.supervisor.resolver import replace as replace_resolver
 from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event
 from onggi.store.locks import Lease
@@ -38,20 +57,7 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["ContainerNetworks", "Joined", "endpoint_fields", "host_lines", "metric_between", "network_name"]
-
-# Between the ways out of a container with several networks: others find a place there later.
-_METRIC_STEP = 1 << 16
-
-
-@record
-class Joined:
-    """One network of a container, as it is now."""
-
-    network: Network
-    endpoint: Endpoint
-    id: str
-    settings: Mapping[str, Any]
+__all__ = ["ContainerNetworks"]
 
 
 class ContainerNetworks:
@@ -65,21 +71,31 @@ class ContainerNetworks:
     # --- what starts and ends ask -------------------------------------------------------------
 
     def connect(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> Connection:
-        """Raises NetworkNotFound, PortTaken, AddressInUse, NetavarkFailed, NetavarkMissing, …"""
+        """Begin with it; the lock is held until :meth:`Connection.finish`.
+
+        Raises NetworkNotFound, PortTaken, AddressInUse, NetavarkMissing, …
+        """
         networks = document["NetworkSettings"].get("Networks")
         if bare(host_config.get("NetworkMode") or "") or not networks:
             return self._unconnected(networks or {})
         self._settle_others()
-        with self.lease():
+        lease = self.lease()
+        try:
             self.clear()
             self.known.settle_bridge()
-            return self._connected(document, host_config)
+            return self._connected(document, host_config, lease)
+        except BaseException:
+            lease.release()
+            raise
 
     def _unconnected(self, networks: Mapping[str, Mapping[str, Any]]) -> Connection:
         """Docker counts ``none`` and ``host`` as networks too; nothing is made for them."""
-        known = {network.name: network.id for network in self.known.all()}
         settings = {
-            name: {**absent_endpoint(endpoint), "NetworkID": known.get(name, ""), "EndpointID": random_id()}
+            name: {
+                **absent_endpoint(endpoint),
+                "NetworkID": self.known.predefined_id(name),
+                "EndpointID": random_id(),
+            }
             for name, endpoint in networks.items()
         }
         return Connection(settings={"Networks": settings} if settings else {})
@@ -93,6 +109,16 @@ class ContainerNetworks:
             if attachment is not None:
                 self._end(attachment)
             self.known.store.disconnect(id)
+
+    def await_resolver(self, before: State) -> None:
+        """Until names that changed since ``before`` are known. Under the lock."""
+        for look in range(1, int(PATIENCE_S / POLL_S)):
+            if has_reloaded(self.netavark.resolver, before):
+                return
+            if look % REMIND_AFTER == 0:
+                remind(before)
+            time.sleep(POLL_S)
+        replace_resolver(before, self.netavark.resolve, self.netavark.environment)
 
     def lease(self) -> Lease:
         """The lock under which networks change."""
@@ -137,15 +163,25 @@ class ContainerNetworks:
             return
         namespace = new_network_namespace()
         try:
-            self.netavark.run("teardown", attachment, f"/proc/{os.getpid()}/fd/{namespace}")
-        except NetavarkFailed:
-            return
+            self.forget(attachment, f"/proc/{os.getpid()}/fd/{namespace}")
         finally:
             os.close(namespace)
 
+    def forget(self, attachment: Attachment, namespace: str) -> None:
+        """Have rules and names taken back, not interfaces. Under the lock."""
+        before = resolver_state(self.netavark.resolver)
+        try:
+            self.netavark.run("teardown", Attachment(unplugged(attachment.document)), namespace)
+        except NetavarkFailed:
+            pass  # it tells of the interfaces that it did not find
+        if any(network["dns_enabled"] for network in attachment.document["network_info"].values()):
+            self.await_resolver(before)
+
     # --- a start --------------------------------------------------------------------------------
 
-    def _connected(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> Connection:
+    def _connected(
+        self, document: Mapping[str, Any], host_config: Mapping[str, Any], lease: Lease
+    ) -> Connection:
         id, name = str(document["ID"]), str(document.get("Name") or "").removeprefix("/")
         joined = self._joined(document, host_config)
         links = self._links(name, host_config, joined)
@@ -161,26 +197,23 @@ class ContainerNetworks:
                 list(mappings(ports)),
                 host_config.get("Dns") or (),
             )
-            self._set_up(attachment, descriptors)
-            for each in joined:
-                set_ports(each.network, published=bool(ports))
+            told = self._connection(document, joined, ports, attachment, links)
+            # The file first, then netavark.
+            self.known.store.connect(attachment)
+            resolver = resolver_state(self.netavark.resolver)
+            call = self._begin(attachment, descriptors[0])
         except BaseException:
             for descriptor in descriptors:
                 os.close(descriptor)
             raise
-        for each in joined:
-            self.emit(each.network, "connect", container=id)
-        return self._connection(document, joined, ports, attachment, tuple(descriptors), links)
+        making = _Making(self, lease, attachment, call, joined, bool(ports), resolver)
+        return replace(told, descriptors=tuple(descriptors), finish=making.finish)
 
-    def _set_up(self, attachment: Attachment, descriptors: Sequence[int]) -> None:
-        """The file first, then netavark; what it left when it fails is taken back."""
-        store = self.known.store
-        store.connect(attachment)
+    def _begin(self, attachment: Attachment, namespace: int) -> Call:
         try:
-            self.netavark.run("setup", attachment, f"/proc/{os.getpid()}/fd/{descriptors[0]}")
+            return self.netavark.begin("setup", attachment, f"/proc/{os.getpid()}/fd/{namespace}")
         except BaseException:
-            self.undo(attachment)
-            store.disconnect(attachment.container)
+            self.known.store.disconnect(attachment.container)
             raise
 
     def _joined(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> list[Joined]:
@@ -191,7 +224,7 @@ class ContainerNetworks:
         wanted: Mapping[str, Any] = document["NetworkSettings"].get("Networks") or {}
         first = network_name(host_config.get("NetworkMode"))
         names = sorted(wanted, key=lambda name: (name != first, name))
-        metrics = {name: (place + 1) * _METRIC_STEP for place, name in enumerate(sorted(wanted))}
+        metrics = {name: (place + 1) * METRIC_STEP for place, name in enumerate(sorted(wanted))}
         return [
             self._join(document, self.known.find(name), wanted[name] or {}, f"eth{number}", metrics[name])
             for number, name in enumerate(names)
@@ -239,7 +272,7 @@ class ContainerNetworks:
         id = str(document["ID"])
         others = [each for each in self.known.store.endpoints() if each.container != id]
         taken = [address for each in others for address in each.addresses(network.id)]
-        addresses = tuple(_addresses(network, settings.get("IPAMConfig") or {}, taken))
+        addresses = tuple(given_addresses(network, settings.get("IPAMConfig") or {}, taken))
         wanted = settings.get("DesiredMacAddress") or document["Config"].get("MacAddress")
         hostname = str(document["Config"].get("Hostname") or id[:12])
         names = [id[:12], hostname, *(settings.get("Aliases") or ())] if network.resolves else []
@@ -286,7 +319,6 @@ class ContainerNetworks:
         joined: Sequence[Joined],
         ports: Sequence[PublishedPort],
         attachment: Attachment,
-        descriptors: tuple[int, ...],
         links: Sequence[tuple[str, str]],
     ) -> Connection:
         config = document["Config"]
@@ -295,7 +327,7 @@ class ContainerNetworks:
         settings = {
             "SandboxID": sandbox,
             "SandboxKey": str(running_directory(self._core.config.exec_root, document["ID"]) / NAMESPACE),
-            "Ports": {**exposed, **_shown_ports(ports)},
+            "Ports": {**exposed, **shown_ports(ports)},
             "Networks": {each.network.name: endpoint_fields(each) for each in joined},
         }
         return Connection(
@@ -305,7 +337,6 @@ class ContainerNetworks:
                 subnet.router for each in joined if each.network.resolves for subnet in each.network.subnets
             ),
             gateway=next((subnet.router for each in joined for subnet in each.network.subnets), ""),
-            descriptors=descriptors,
             ending=self._ending(attachment, joined),
         )
 
@@ -315,87 +346,49 @@ class ContainerNetworks:
         return {
             "file": file,
             "lock": str(self._core.locks.path(LOCK)),
-            "teardown": self.netavark.command("teardown", "--file", file),
+            "teardown": self.netavark.command("teardown"),
             "environment": self.netavark.environment,
+            "resolver": self.netavark.resolver,
+            "resolve": self.netavark.resolve,
         }
 
 
-def network_name(mode: str | None) -> str:
-    """The name of the network that a NetworkMode means."""
-    return "bridge" if mode in (None, "", "default") else str(mode)
+class _Making:
+    """Interfaces and rules on their way; holds the lock ``networks`` until they are there, or undone."""
 
+    def __init__(
+        self,
+        networks: ContainerNetworks,
+        lease: Lease,
+        attachment: Attachment,
+        call: Call,
+        joined: Sequence[Joined],
+        published: bool,
+        resolver: State,
+    ) -> None:
+        self._networks = networks
+        self._lease = lease
+        self._attachment = attachment
+        self._call: Call | None = call
+        self._joined = joined
+        self._published = published
+        self._resolver = resolver
 
-def metric_between(name: str, present: Mapping[str, int]) -> int:
-    """A metric for a network among those that are there: the order is that of their names."""
-    before = [metric for other, metric in present.items() if other < name]
-    after = [metric for other, metric in present.items() if other > name]
-    if not after:
-        return max(before, default=0) + _METRIC_STEP
-    return (max(before, default=0) + min(after)) // 2
-
-
-def published_bindings(
-    document: Mapping[str, Any], host_config: Mapping[str, Any]
-) -> dict[str, Sequence[Mapping[str, Any]]]:
-    """Docker's PortBindings; with PublishAllPorts every exposed port that has none, too."""
-    bindings = dict(host_config.get("PortBindings") or {})
-    if host_config.get("PublishAllPorts"):
-        exposed: Mapping[str, Any] = document["Config"].get("ExposedPorts") or {}
-        bindings = {**{port: ({},) for port in exposed}, **bindings}
-    return bindings
-
-
-def _addresses(network: Network, wanted: Mapping[str, Any], taken: Collection[str]) -> list[str]:
-    """One address of each family that the network has."""
-    asked = {32: wanted.get("IPv4Address") or "", 128: wanted.get("IPv6Address") or ""}
-    if any(asked.values()) and not network.own_subnets:
-        raise InvalidArgument(
-            "user specified IP address is supported on user defined networks only"
-            if network.predefined
-            else "user specified IP address is supported only when connecting to networks with user "
-            "configured subnets",
-            hint="onggi network create --subnet …",
-        )
-    found: dict[int, str] = {}
-    for bits, address in asked.items():
-        if address:
-            found[bits] = allocate(network, subnet_of(network, address), taken, address)
-    for subnet in network.subnets:
-        bits = subnet.prefix.bits
-        if bits not in found and (bits == 32 or network.ipv6):
-            found[bits] = allocate(network, subnet, taken)
-    return [found[bits] for bits in sorted(found)]
-
-
-def _shown_ports(ports: Sequence[PublishedPort]) -> dict[str, list[dict[str, str]]]:
-    shown: dict[str, list[dict[str, str]]] = {}
-    for port in ports:
-        shown.setdefault(port.inside, []).append({"HostIp": port.host_ip, "HostPort": str(port.host_port)})
-    return dict(sorted(shown.items()))
-
-
-def host_lines(joined: Joined, config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the hosts file says of a container's own addresses in a network."""
-    host, domain = str(config.get("Hostname") or ""), str(config.get("Domainname") or "")
-    names = f"{host}.{domain} {host}" if domain else host
-    return [(address, names) for address in joined.endpoint.addresses]
-
-
-def endpoint_fields(joined: Joined) -> dict[str, Any]:
-    """Docker's EndpointSettings of a container that runs."""
-    network, endpoint = joined.network, joined.endpoint
-    fields = {
-        **absent_endpoint(joined.settings),
-        "NetworkID": network.id,
-        "EndpointID": joined.id,
-        "MacAddress": endpoint.mac,
-    }
-    for address in endpoint.addresses:
-        subnet = next(each for each in network.subnets if each.prefix.holds(address))
-        four = subnet.prefix.bits == 32
-        names = ("IPAddress", "IPPrefixLen", "Gateway") if four else _SIX
-        fields.update(zip(names, (address, subnet.prefix.length, subnet.router), strict=True))
-    return fields
-
-
-_SIX = ("GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway")
+    def finish(self) -> None:
+        """Wait for netavark; what it left when it fails is taken back. Raises NetavarkFailed."""
+        call, self._call = self._call, None
+        if call is None:
+            return
+        with self._lease:
+            try:
+                call.finish()
+                for each in self._joined:
+                    set_ports(each.network, published=self._published)
+                if any(each.network.resolves for each in self._joined):
+                    self._networks.await_resolver(self._resolver)
+            except BaseException:
+                self._networks.undo(self._attachment)
+                self._networks.known.store.disconnect(self._attachment.container)
+                raise
+        for each in self._joined:
+            self._networks.emit(each.network, "connect", container=self._attachment.container)

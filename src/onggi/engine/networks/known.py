@@ -85,9 +85,9 @@ class KnownNetworks:
                 if self._core.config.bridge != "none":
                     yield self._bridge(made)
             else:
-                yield Network(self._predefined_id(name), name, _DRIVERS[name], self._epoch)
+                yield Network(self.predefined_id(name), name, _DRIVERS[name], self._epoch)
 
-    def _predefined_id(self, name: str) -> str:
+    def predefined_id(self, name: str) -> str:
         """The same for ever, without being written down: from the engine's own id."""
         owner = engine_id(self._core.layout.root) or str(self._core.layout.root)
         return sha256(f"{owner}/{name}".encode()).hexdigest()
@@ -110,7 +110,7 @@ class KnownNetworks:
             BRIDGE_NAME: config.bridge,
             "com.docker.network.driver.mtu": str(config.mtu or 1500),
         }
-        id = self._predefined_id("bridge")
+        id = self.predefined_id("bridge")
         return Network(id, "bridge", "bridge", self._epoch, (self._bridge_subnet(made),), options=options)
 
     def _bridge_subnet(self, made: Iterable[Network]) -> Subnet:
@@ -129,7 +129,7 @@ class KnownNetworks:
         if self._core.config.bridge == "none":
             return
         made = list(self.store.all())
-        id = self._predefined_id("bridge")
+        id = self.predefined_id("bridge")
         stored = next((network for network in made if network.id == id), None)
         wanted = self._bridge([network for network in made if network.id != id])
         if stored is not None and not self._core.config.bip:

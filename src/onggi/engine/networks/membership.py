@@ -12,12 +12,14 @@ from onggi.engine.containers.network_files import resolv_conf
 from onggi.engine.containers.networking import absent_endpoint
 from onggi.engine.containers.removal import is_running
 from onggi.engine.core import Core
-from onggi.engine.networks.attaching import ContainerNetworks, Joined, endpoint_fields, host_lines
+from onggi.engine.networks.attaching import ContainerNetworks
+from onggi.engine.networks.endpoint import Joined, endpoint_fields, host_lines
 from onggi.engine.networks.known import NetworkNotFound
 from onggi.errors import Conflict, Forbidden
 from onggi.network.model import Network
 from onggi.network.netavark import Attachment, NetavarkFailed, set_ports
 from onggi.runtime.namespaces import shared_container
+from onggi.runtime.supervisor.resolver import resolver_state
 from onggi.store.containers import StoredContainer
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -85,6 +87,7 @@ class Membership:
         servers = stored.host_config.get("Dns") or ()
         fresh = Attachment.of(stored.id, stored.name, [joined.endpoint], (), servers)
         self._store.connect(fresh if present is None else present.joined(fresh))
+        before = resolver_state(self._attaching.netavark.resolver)
         try:
             self._attaching.netavark.run("setup", fresh, self._namespace(stored))
         except BaseException:
@@ -92,6 +95,8 @@ class Membership:
             self._restore(stored.id, present)
             raise
         set_ports(network, published=False)
+        if network.resolves:
+            self._attaching.await_resolver(before)
         self._note(stored.id, network, endpoint_fields(joined))
         self._tell(stored, joined)
         self._attaching.emit(network, "connect", container=stored.id)
@@ -114,8 +119,10 @@ class Membership:
             self._store.connect(attachment)
 
     def _tear_down(self, attachment: Attachment, stored: StoredContainer) -> None:
+        """Names first, while the bridge is there for sure; then the interface."""
+        self._attaching.forget(attachment, self._namespace(stored))
         try:
-            self._attaching.netavark.run("teardown", attachment, self._namespace(stored))
+            self._attaching.netavark.run("teardown", attachment.nameless(), self._namespace(stored))
         except NetavarkFailed:
             return  # what was there has been taken back; netavark tells of what was not
 

@@ -13,8 +13,9 @@ from onggi.engine.networks.attaching import ContainerNetworks
 from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
 from onggi.linux.namespaces import new_network_namespace
 from onggi.network.addresses import Prefix
+from onggi.network.bridges import remove_bridge
 from onggi.network.ipam import allocate, check_overlap
-from onggi.network.model import MASQUERADE, PREDEFINED, Network, Subnet
+from onggi.network.model import BRIDGE_NAME, MASQUERADE, PREDEFINED, Network, Subnet
 from onggi.network.netavark import Attachment, Endpoint, NetavarkFailed
 from onggi.oci.digest import random_id
 from onggi.oci.timestamps import format_ns
@@ -162,6 +163,9 @@ class Networks:
 
     def _remove(self, network: Network) -> None:
         if network.driver == "bridge" and _exists(network.interface):
+            if BRIDGE_NAME not in network.options:
+                # Only one of our own making: under a name that somebody chose there may be more.
+                remove_bridge(network.interface)
             self._try(network)
         self._known.store.remove(network.id)
         self._attaching.emit(network, "destroy")

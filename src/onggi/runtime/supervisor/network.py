@@ -14,14 +14,24 @@ import os
 import struct
 from collections.abc import Callable, Mapping
 
+from onggi.runtime.supervisor import state
 from onggi.runtime.supervisor.loop import Loop
-from onggi.runtime.supervisor.state import State
+from onggi.runtime.supervisor.resolver import (
+    PATIENCE_S,
+    POLL_S,
+    REMIND_AFTER,
+    State,
+    has_reloaded,
+    remind,
+    replace,
+    resolver_state,
+)
 
 TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["NAMESPACE", "HeldNetwork", "clear_settings", "leaves_traces", "network_events"]
+__all__ = ["NAMESPACE", "HeldNetwork", "clear_settings", "leaves_traces", "network_events", "unplugged"]
 
 NAMESPACE = "netns"
 """The link's name in the directory of the running container."""
@@ -29,6 +39,7 @@ NAMESPACE = "netns"
 # struct flock: l_type, l_whence, l_start, l_len, l_pid (store/locks.py uses the same locks).
 _FLOCK = struct.Struct("@hhqqi0q")
 _RETRY_S = 0.005
+_NO_INTERFACE = "onggi-gone"
 _EMPTY = {
     "EndpointID": "",
     "Gateway": "",
@@ -50,11 +61,11 @@ class HeldNetwork:
         self._path = f"/proc/{os.getpid()}/fd/{descriptors[0]}"
         os.symlink(self._path, os.path.join(directory, NAMESPACE))
 
-    def end(self, loop: Loop, state: State, done: Callable[[], None]) -> None:
+    def end(self, loop: Loop, journal: state.State, done: Callable[[], None]) -> None:
         """Undo what was made, then call ``done``."""
         lock = self._locked()
         if lock < 0:
-            loop.after(_RETRY_S, lambda: self.end(loop, state, done))
+            loop.after(_RETRY_S, lambda: self.end(loop, journal, done))
             return
 
         def undone() -> None:
@@ -67,7 +78,7 @@ class HeldNetwork:
 
         told = _read(self._given["file"])
         for id, attributes in network_events(told):
-            state.emit_of("network", id, "disconnect", attributes)
+            journal.emit_of("network", id, "disconnect", attributes)
         self._tear_down(loop, told, undone)
 
     def _tear_down(self, loop: Loop, told: Mapping[str, Any], undone: Callable[[], None]) -> None:
@@ -76,10 +87,13 @@ class HeldNetwork:
         if not leaves_traces(told):
             undone()
             return
+        question = os.memfd_create("question")
+        os.pwrite(question, json.dumps(unplugged(told)).encode(), 0)
         actions = [
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, question, 0),
             (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
         ]
+        before = resolver_state(self._given["resolver"])
         try:
             pid = os.posix_spawn(
                 words[0], [*words, self._path], self._given["environment"], file_actions=actions
@@ -87,7 +101,21 @@ class HeldNetwork:
         except OSError:
             undone()
             return
-        loop.on_exit(pid, lambda status: undone())
+        finally:
+            os.close(question)
+        changes_names = any(network["dns_enabled"] for network in told["network_info"].values())
+        looks = int(PATIENCE_S / POLL_S) if changes_names else 0
+        loop.on_exit(pid, lambda status: self._await_resolver(loop, before, looks, undone))
+
+    def _await_resolver(self, loop: Loop, before: State, looks: int, done: Callable[[], None]) -> None:
+        if not looks or has_reloaded(self._given["resolver"], before):
+            done()
+            return
+        if looks == 1:
+            replace(before, self._given["resolve"], self._given["environment"])
+        if looks % REMIND_AFTER == 0:
+            remind(before)
+        loop.after(POLL_S, lambda: self._await_resolver(loop, before, looks - 1, done))
 
     def _locked(self) -> int:
         """The lock ``networks``, or -1 while somebody has it. Other users pass it on to nobody."""
@@ -107,6 +135,16 @@ def network_events(told: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
         (id, {"container": container, "name": name, "type": drivers[id]["driver"]})
         for id, name in (told.get("names") or {}).items()
     ]
+
+
+def unplugged(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a teardown that leaves interfaces alone: they go with their namespace.
+
+    So the bridge stays when its last container goes, as Docker's does. aardvark-dns (1.4) needs it:
+    it waits for ever for a server whose address was taken away while it was told.
+    """
+    networks = {id: {**each, "interface_name": _NO_INTERFACE} for id, each in told["networks"].items()}
+    return {**told, "networks": networks}
 
 
 def leaves_traces(told: Mapping[str, Any]) -> bool:
