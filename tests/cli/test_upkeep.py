@@ -61,7 +61,14 @@ _NETWORKS = "all networks not used by at least one container"
     ("words", "lines"),
     [
         ([], [_NETWORKS, "all dangling images"]),
-        (["-a", "--volumes"], [_NETWORKS, "all images without at least one container associated to them"]),
+        (
+            ["-a", "--volumes"],
+            [
+                _NETWORKS,
+                "all anonymous volumes not used by at least one container",
+                "all images without at least one container associated to them",
+            ],
+        ),
         (["--until", "24h"], ["all images that were not used for 24h"]),
         (["--keep-bytes", "1GB"], ["least recently used images, until 1GB are left"]),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,7 +175,6 @@ def test_without_an_init_program(both: Both, tmp_path: Path) -> None:
     settings = json.loads(ours._config.read_text())
     config = tmp_path / "daemon.json"
     config.write_text(json.dumps({**settings, "init-path": "nothing-there"}))
-    shutil.copytree(ours._config.parent / "run", tmp_path / "run", dirs_exist_ok=True, ignore=lambda *a: a[1])
     told = Onggi(ours.data_root, config).run("run", "--rm", *NONE, "box", "true", check=False)
     assert told.returncode != 0
     assert 'exec: "nothing-there": executable file not found in $PATH' in told.stderr

@@ -58,6 +58,9 @@ def main(fd: int) -> None:
     data, descriptors, _, _ = socket.recv_fds(caller, MAX_INSTRUCTION_BYTES, _MAX_DESCRIPTORS)
     if not data:
         return
+    for each in descriptors:
+        # They come inheritable, and what is started from here must not keep leases.
+        os.set_inheritable(each, False)
     given = json.loads(data)
     if given["version"] != VERSION:
         _tell(caller, {"error": f"supervisor of version {VERSION}, instructions of {given['version']}"})
