@@ -1,25 +1,44 @@
-"""A bridge that is taken away although the kernel has not yet taken away its ports.
+"""What netavark does not do for a bridge: hold its address, and take it away while it has ports.
 
-Interfaces of a namespace that has ended go by and by; netavark leaves a bridge alone that still has one.
-
-Source: Linux ``include/uapi/linux/sockios.h``, ``net/bridge/br_ioctl.c``.
+Source: Linux ``include/uapi/linux/sockios.h``, ``net/bridge/br_ioctl.c``, ``net/bridge/br_stp_if.c``.
 """
 
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import struct
 
-__all__ = ["remove_bridge"]
+__all__ = ["hold_address", "remove_bridge"]
 
-_SIOCSIFFLAGS, _SIOCBRDELBR = 0x8914, 0x89A1
-_IFREQ = struct.Struct("16sh14x")
+_SIOCSIFFLAGS, _SIOCSIFHWADDR, _SIOCGIFHWADDR, _SIOCBRDELBR = 0x8914, 0x8924, 0x8927, 0x89A1
+_IFREQ = struct.Struct("16sh22x")
 _NAME = struct.Struct("16s")
 
 
+def hold_address(name: str) -> None:
+    """Keep a bridge's hardware address; what is gone, or is no bridge, is left as it is.
+
+    The kernel gives a bridge the least address of its ports until somebody has set one. With every
+    container that comes or goes it may be another, and the others look for their gateway, and for who
+    resolves names there, at the old one until their ARP entries are stale.
+    """
+    if not os.path.isdir(f"/sys/class/net/{name}/bridge"):
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        try:
+            current = fcntl.ioctl(control, _SIOCGIFHWADDR, _IFREQ.pack(name.encode(), 0))
+            fcntl.ioctl(control, _SIOCSIFHWADDR, current)
+        except OSError:
+            return
+
+
 def remove_bridge(name: str) -> None:
-    """Take it down and away; one that is gone, or is no bridge, is left as it is."""
+    """Take it down and away; one that is gone, or is no bridge, is left as it is.
+
+    Interfaces of a namespace that has ended go by and by; netavark waits for the last of them.
+    """
     encoded = name.encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         try:

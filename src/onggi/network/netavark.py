@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from onggi.errors import FailedPrecondition
+from onggi.network.bridges import hold_address
 from onggi.network.model import Network
 from onggi.record import field, record
 
@@ -35,7 +36,7 @@ __all__ = [
     "NetavarkFailed",
     "NetavarkMissing",
     "network_info",
-    "set_ports",
+    "set_bridge",
 ]
 
 _DIRECTORIES = (
@@ -293,13 +294,14 @@ class Call:
             os.close(self._answer)
 
 
-def set_ports(network: Network, *, published: bool) -> None:
-    """What netavark does not set of a bridge's ports: hairpin and isolated.
+def set_bridge(network: Network, *, published: bool) -> None:
+    """What netavark does not set of a bridge: its address, and of its ports hairpin and isolated.
 
     Hairpin lets a container reach itself by a published port: where the kernel shows bridged
     packets to iptables (br_netfilter), such a packet leaves by the port it came from. Isolated ports
     reach the gateway alone: Docker's ``enable_icc=false``.
     """
+    hold_address(network.interface)
     wanted = {"hairpin_mode": published, "isolated": not network.icc}
     directory = f"/sys/class/net/{network.interface}/brif"
     for port in _names(directory):

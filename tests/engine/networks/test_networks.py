@@ -118,6 +118,7 @@ def test_going_in_and_out_of_networks(engine: onggi.Engine) -> None:
     both.restart(0)
     assert _addresses(both) == {"first": "10.78.0.9"}
     assert both.inspect()["NetworkSettings"]["Networks"]["first"]["Aliases"] == ["extra"]
+    assert _reaches(neighbour, "extra")
 
 
 def test_a_stopped_container_joins_at_its_start(engine: onggi.Engine) -> None:

@@ -32,7 +32,7 @@ from onggi.engine.networks.links import link_lines
 from onggi.linux.namespaces import new_network_namespace
 from onggi.network.addresses import mac_of
 from onggi.network.model import Network
-from onggi.network.netavark import Attachment, Call, Endpoint, Netavark, NetavarkFailed, set_ports
+from onggi.network.netavark import Attachment, Call, Endpoint, Netavark, NetavarkFailed, set_bridge
 from onggi.network.ports import PublishedPort, mappings, publish
 from onggi.network.store import LOCK
 from onggi.oci.digest import random_id
@@ -383,7 +383,7 @@ class _Making:
             try:
                 call.finish()
                 for each in self._joined:
-                    set_ports(each.network, published=self._published)
+                    set_bridge(each.network, published=self._published)
                 if any(each.network.resolves for each in self._joined):
                     self._networks.await_resolver(self._resolver)
             except BaseException:

@@ -17,7 +17,7 @@ from onggi.engine.networks.endpoint import Joined, endpoint_fields, host_lines
 from onggi.engine.networks.known import NetworkNotFound
 from onggi.errors import Conflict, Forbidden
 from onggi.network.model import Network
-from onggi.network.netavark import Attachment, NetavarkFailed, set_ports
+from onggi.network.netavark import Attachment, NetavarkFailed, set_bridge
 from onggi.runtime.namespaces import shared_container
 from onggi.runtime.supervisor.resolver import resolver_state
 from onggi.store.containers import StoredContainer
@@ -94,7 +94,7 @@ class Membership:
             self._tear_down(fresh, stored)
             self._restore(stored.id, present)
             raise
-        set_ports(network, published=False)
+        set_bridge(network, published=False)
         if network.resolves:
             self._attaching.await_resolver(before)
         self._note(stored.id, network, endpoint_fields(joined))
