@@ -210,16 +210,6 @@ class Netavark:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    @property
-    def resolver(self) -> str:
-        """Where aardvark-dns's files are."""
-        return str(self._directory / "aardvark-dns")
-
-    @property
-    def resolve(self) -> list[str]:
-        """The words that start aardvark-dns, as netavark does."""
-        return [self.find("aardvark-dns"), "--config", self.resolver, "-p", "53", "run"]
-
     @staticmethod
     def find(program: str) -> str:
         """Its path, or an empty string."""

@@ -39,16 +39,6 @@ from onggi.oci.digest import random_id
 from onggi.record import replace
 from onggi.runtime.client import running_directory
 from onggi.runtime.supervisor.network import NAMESPACE, leaves_traces, network_events, unplugged
-from onggi.runtime.supervisor.resolver import (
-    PATIENCE_S,
-    POLL_S,
-    REMIND_AFTER,
-    State,
-    has_reloaded,
-    remind,
-    resolver_state,
-)
-from onggi.runtime.supervisor.resolver import replace as replace_resolver
 from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event
 from onggi.store.locks import Lease
@@ -110,16 +100,6 @@ class ContainerNetworks:
                 self._end(attachment)
             self.known.store.disconnect(id)
 
-    def await_resolver(self, before: State) -> None:
-        """Until names that changed since ``before`` are known. Under the lock."""
-        for look in range(1, int(PATIENCE_S / POLL_S)):
-            if has_reloaded(self.netavark.resolver, before):
-                return
-            if look % REMIND_AFTER == 0:
-                remind(before)
-            time.sleep(POLL_S)
-        replace_resolver(before, self.netavark.resolve, self.netavark.environment)
-
     def lease(self) -> Lease:
         """The lock under which networks change."""
         return self._core.locks.acquire(LOCK, exclusive=True)
@@ -169,13 +149,10 @@ class ContainerNetworks:
 
     def forget(self, attachment: Attachment, namespace: str) -> None:
         """Have rules and names taken back, not interfaces. Under the lock."""
-        before = resolver_state(self.netavark.resolver)
         try:
             self.netavark.run("teardown", Attachment(unplugged(attachment.document)), namespace)
         except NetavarkFailed:
             pass  # it tells of the interfaces that it did not find
-        if any(network["dns_enabled"] for network in attachment.document["network_info"].values()):
-            self.await_resolver(before)
 
     # --- a start --------------------------------------------------------------------------------
 
@@ -200,13 +177,12 @@ class ContainerNetworks:
             told = self._connection(document, joined, ports, attachment, links)
             # The file first, then netavark.
             self.known.store.connect(attachment)
-            resolver = resolver_state(self.netavark.resolver)
             call = self._begin(attachment, descriptors[0])
         except BaseException:
             for descriptor in descriptors:
                 os.close(descriptor)
             raise
-        making = _Making(self, lease, attachment, call, joined, bool(ports), resolver)
+        making = _Making(self, lease, attachment, call, joined, bool(ports))
         return replace(told, descriptors=tuple(descriptors), finish=making.finish)
 
     def _begin(self, attachment: Attachment, namespace: int) -> Call:
@@ -348,8 +324,6 @@ class ContainerNetworks:
             "lock": str(self._core.locks.path(LOCK)),
             "teardown": self.netavark.command("teardown"),
             "environment": self.netavark.environment,
-            "resolver": self.netavark.resolver,
-            "resolve": self.netavark.resolve,
         }
 
 
@@ -364,7 +338,6 @@ class _Making:
         call: Call,
         joined: Sequence[Joined],
         published: bool,
-        resolver: State,
     ) -> None:
         self._networks = networks
         self._lease = lease
@@ -372,7 +345,6 @@ class _Making:
         self._call: Call | None = call
         self._joined = joined
         self._published = published
-        self._resolver = resolver
 
     def finish(self) -> None:
         """Wait for netavark; what it left when it fails is taken back. Raises NetavarkFailed."""
@@ -384,8 +356,6 @@ class _Making:
                 call.finish()
                 for each in self._joined:
                     set_bridge(each.network, published=self._published)
-                if any(each.network.resolves for each in self._joined):
-                    self._networks.await_resolver(self._resolver)
             except BaseException:
                 self._networks.undo(self._attachment)
                 self._networks.known.store.disconnect(self._attachment.container)

@@ -19,7 +19,6 @@ from onggi.errors import Conflict, Forbidden
 from onggi.network.model import Network
 from onggi.network.netavark import Attachment, NetavarkFailed, set_bridge
 from onggi.runtime.namespaces import shared_container
-from onggi.runtime.supervisor.resolver import resolver_state
 from onggi.store.containers import StoredContainer
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -87,7 +86,6 @@ class Membership:
         servers = stored.host_config.get("Dns") or ()
         fresh = Attachment.of(stored.id, stored.name, [joined.endpoint], (), servers)
         self._store.connect(fresh if present is None else present.joined(fresh))
-        before = resolver_state(self._attaching.netavark.resolver)
         try:
             self._attaching.netavark.run("setup", fresh, self._namespace(stored))
         except BaseException:
@@ -95,8 +93,6 @@ class Membership:
             self._restore(stored.id, present)
             raise
         set_bridge(network, published=False)
-        if network.resolves:
-            self._attaching.await_resolver(before)
         self._note(stored.id, network, endpoint_fields(joined))
         self._tell(stored, joined)
         self._attaching.emit(network, "connect", container=stored.id)

@@ -16,7 +16,7 @@ instructions = {
     tty, open_stdin, stdin_once, shared_pids, auto_remove,
     cleanup: [ words ], client_removes,       what to execute at the end; not when the client does it
     attach: { stdin, stdout, stderr } | null,
-    network: { file, lock, teardown: [ words ], environment, resolver, resolve } | null }
+    network: { file, lock, teardown: [ words ], environment } | null }
 """
 
 from __future__ import annotations

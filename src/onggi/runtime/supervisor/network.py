@@ -16,16 +16,6 @@ from collections.abc import Callable, Mapping
 
 from onggi.runtime.supervisor import state
 from onggi.runtime.supervisor.loop import Loop
-from onggi.runtime.supervisor.resolver import (
-    PATIENCE_S,
-    POLL_S,
-    REMIND_AFTER,
-    State,
-    has_reloaded,
-    remind,
-    replace,
-    resolver_state,
-)
 
 TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
 if TYPE_CHECKING:
@@ -93,7 +83,6 @@ class HeldNetwork:
             (os.POSIX_SPAWN_DUP2, question, 0),
             (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
         ]
-        before = resolver_state(self._given["resolver"])
         try:
             pid = os.posix_spawn(
                 words[0], [*words, self._path], self._given["environment"], file_actions=actions
@@ -103,19 +92,7 @@ class HeldNetwork:
             return
         finally:
             os.close(question)
-        changes_names = any(network["dns_enabled"] for network in told["network_info"].values())
-        looks = int(PATIENCE_S / POLL_S) if changes_names else 0
-        loop.on_exit(pid, lambda status: self._await_resolver(loop, before, looks, undone))
-
-    def _await_resolver(self, loop: Loop, before: State, looks: int, done: Callable[[], None]) -> None:
-        if not looks or has_reloaded(self._given["resolver"], before):
-            done()
-            return
-        if looks == 1:
-            replace(before, self._given["resolve"], self._given["environment"])
-        if looks % REMIND_AFTER == 0:
-            remind(before)
-        loop.after(POLL_S, lambda: self._await_resolver(loop, before, looks - 1, done))
+        loop.on_exit(pid, lambda status: undone())
 
     def _locked(self) -> int:
         """The lock ``networks``, or -1 while somebody has it. Other users pass it on to nobody."""
@@ -140,8 +117,7 @@ def network_events(told: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
 def unplugged(told: Mapping[str, Any]) -> dict[str, Any]:
     """The same for a teardown that leaves interfaces alone: they go with their namespace.
 
-    So the bridge stays when its last container goes, as Docker's does. aardvark-dns (1.4) needs it:
-    it waits for ever for a server whose address was taken away while it was told.
+    So the bridge stays when its last container goes, as Docker's does.
     """
     networks = {id: {**each, "interface_name": _NO_INTERFACE} for id, each in told["networks"].items()}
     return {**told, "networks": networks}
