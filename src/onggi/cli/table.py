@@ -54,6 +54,24 @@ _GLOBAL = (
     Flag("version", "bool", "Print version information and quit", short="v"),
 )
 
+# Of the first help page, in this order.
+_SECTIONS = (
+    (
+        "Common Commands",
+        "run exec ps pull push images history inspect tag rmi login logout version info",
+    ),
+    (
+        "Containers",
+        "create start stop restart kill pause unpause wait logs attach port rename rm",
+    ),
+    ("Inside Containers", "cp diff commit export top stats update"),
+    ("Archives", "save load import sync"),
+    ("Look Inside", "layers explain verify repair doctor events"),
+    ("Keep in Order", "gc boot"),
+    ("Management Commands", "container image layer network remote storage system volume"),
+    ("Shell", "completion help"),
+)
+
 _GROUPS = (
     Group("container", "Manage containers"),
     Group("image", "Manage images"),
@@ -402,52 +420,5 @@ def program() -> Program:
             *upkeep_commands(),
             *boot_commands(),
         ),
-        (
-            (
-                "Common Commands",
-                (
-                    "run",
-                    "exec",
-                    "ps",
-                    "pull",
-                    "push",
-                    "images",
-                    "history",
-                    "inspect",
-                    "tag",
-                    "rmi",
-                    "login",
-                    "logout",
-                    "version",
-                    "info",
-                ),
-            ),
-            (
-                "Containers",
-                (
-                    "create",
-                    "start",
-                    "stop",
-                    "restart",
-                    "kill",
-                    "pause",
-                    "unpause",
-                    "wait",
-                    "logs",
-                    "attach",
-                    "port",
-                    "rename",
-                    "rm",
-                ),
-            ),
-            ("Inside Containers", ("cp", "diff", "commit", "export", "top", "stats", "update")),
-            ("Archives", ("save", "load", "import", "sync")),
-            ("Look Inside", ("layers", "explain", "verify", "repair", "doctor", "events")),
-            ("Keep in Order", ("gc", "boot")),
-            (
-                "Management Commands",
-                ("container", "image", "layer", "network", "remote", "storage", "system", "volume"),
-            ),
-            ("Shell", ("completion", "help")),
-        ),
+        tuple((title, tuple(names.split())) for title, names in _SECTIONS),
     )

@@ -18,6 +18,7 @@ from onggi.progress import Message, ProgressSink
 from onggi.transfer.archive_files import open_stream, stream_pieces
 from onggi.transfer.changes import apply_changes
 from onggi.transfer.import_image import Importer, ImportOptions, is_plain_file
+from onggi.transfer.new_image import ImageMaker
 
 __all__ = ["import_image"]
 
@@ -46,15 +47,8 @@ def import_image(
     )
     options.check()
     with core.writing():
-        importer = Importer(
-            core.layers,
-            core.images,
-            core.tags,
-            core.locks,
-            workers,
-            core.layout.own,
-            core.config.compat,
-        )
+        maker = ImageMaker(core.layers, core.images, core.tags, core.locks, workers, core.layout.own)
+        importer = Importer(maker, core.config.compat)
         with _opened(source, fetch, progress, cancel) as content:
             image_id = importer.run(content, options, cancel)
         _tell(core, image_id, options.reference)

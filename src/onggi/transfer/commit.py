@@ -7,26 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
-from pathlib import Path
 
 from onggi.cancel import CancelToken
-from onggi.drivers.workers import Workers
 from onggi.errors import InvalidArgument
-from onggi.layers.store import LayerStore
 from onggi.oci.container_config import complete_config
-from onggi.oci.digest import ChainID, DiffID, ImageID
+from onggi.oci.digest import DiffID, ImageID
 from onggi.oci.go_json import dump
 from onggi.oci.image_config import HistoryEntry, ImageConfig
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
 from onggi.oci.timestamps import ZERO_TIME, format_ns, normalise
 from onggi.record import record
-from onggi.store.imagedb import ImageDB
-from onggi.store.locks import LockDirectory
-from onggi.store.tags import AmbiguousName, TagStore
-from onggi.transfer.new_layer import EMPTY_DIFF_ID, LayerMaker
-from onggi.transfer.undo import take_back
+from onggi.store.tags import AmbiguousName
+from onggi.transfer.new_image import ImageMaker
+from onggi.transfer.new_layer import EMPTY_DIFF_ID
 from onggi.version import __version__
 
 TYPE_CHECKING = False
@@ -66,14 +60,9 @@ class CommitOptions:
 
 @record
 class Committer:
-    """Everything a commit needs."""
+    """Makes an image as the Docker of ``compat`` does."""
 
-    layers: LayerStore
-    images: ImageDB
-    tags: TagStore
-    locks: LockDirectory
-    workers: Workers
-    spool: Path
+    maker: ImageMaker
     compat: str
 
     def run(
@@ -83,51 +72,18 @@ class Committer:
         options: CommitOptions,
         cancel: CancelToken,
     ) -> ImageID:
-        """Make the image of the archive ``changes`` upon ``parent``; failing, leave the store as it was.
-
-        Raises ImageNotFound, TooDeep, UnpackFailed, DiskFull and the errors of ``changes``.
-        """
+        """The image of the archive ``changes`` upon ``parent``. Raises what ImageMaker.make does."""
         options.check()
-        made: list[ChainID] = []
-        fresh: list[ImageID] = []
-        try:
-            with ExitStack() as held:
-                self._keep_parent(parent, held, cancel)
-                maker = LayerMaker(self.layers, self.workers, self.spool)
-                below = parent.chain_ids if parent else ()
-                diff_id = maker.bring(changes, below, cancel, held, made, skip_empty=True)
-                config = self._config(parent, diff_id, options)
-                lock = f"image-{config.id.hex}"
-                held.enter_context(self.locks.acquire(lock, exclusive=False, cancel=cancel))
-                fresh += [config.id] if config.id not in self.images else []
-                self._add(config, parent)
-                self._name(config.id, options.reference)
-        except BaseException:
-            take_back(self.layers, self.images, self.tags, self.locks, fresh, made)
-            raise
-        return config.id
-
-    def _keep_parent(self, parent: ImageConfig | None, held: ExitStack, cancel: CancelToken) -> None:
-        if parent is None:
-            return
-        lock = f"image-{parent.id.hex}"
-        held.enter_context(self.locks.acquire(lock, exclusive=False, cancel=cancel))
-        self.images.get(parent.id)
-        if parent.chain_ids:
-            held.enter_context(self.layers.lease(parent.chain_ids[-1], cancel=cancel))
-
-    def _add(self, config: ImageConfig, parent: ImageConfig | None) -> None:
-        self.images.add(config)
-        if parent is not None:
-            self.images.set_parent(config.id, parent.id)
-        if self.compat != "20.10":
-            self.images.mark_built(config.id)
-
-    def _name(self, image_id: ImageID, reference: Reference | None) -> None:
-        if reference is not None:
-            with self.tags.transaction("commit") as names:
-                names.set(reference.tagged(), image_id)
-            self.images.set_last_updated(image_id, format_ns(time.time_ns()))
+        return self.maker.make(
+            "commit",
+            changes,
+            lambda diff_id: self._config(parent, diff_id, options),
+            options.reference,
+            cancel,
+            parent=parent,
+            skip_empty=True,
+            built=self.compat != "20.10",
+        )
 
     # --- the config -----------------------------------------------------------------------
 

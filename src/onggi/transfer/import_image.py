@@ -1,6 +1,6 @@
 """Import: the tarball of a root file system becomes an image of one layer.
 
-How the layer is made is in :mod:`new_layer`; for the config see docker-engine §8.1.
+How the image is made is in :mod:`new_image`; for the config see docker-engine §8.1.
 """
 
 from __future__ import annotations
@@ -10,26 +10,19 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
-from pathlib import Path
 
 from onggi.cancel import CancelToken
-from onggi.drivers.workers import Workers
 from onggi.errors import InvalidArgument, Unsupported
-from onggi.layers.store import LayerStore
 from onggi.oci.container_config import complete_config
-from onggi.oci.digest import ChainID, DiffID, ImageID
+from onggi.oci.digest import DiffID, ImageID
 from onggi.oci.go_json import dump
 from onggi.oci.image_config import ImageConfig
 from onggi.oci.platform import Platform
 from onggi.oci.reference import Reference
 from onggi.oci.timestamps import format_ns
 from onggi.record import record
-from onggi.store.imagedb import ImageDB
-from onggi.store.locks import LockDirectory
-from onggi.store.tags import AmbiguousName, TagStore
-from onggi.transfer.new_layer import LayerMaker
-from onggi.transfer.undo import take_back
+from onggi.store.tags import AmbiguousName
+from onggi.transfer.new_image import ImageMaker
 from onggi.version import __version__
 
 TYPE_CHECKING = False
@@ -74,45 +67,19 @@ class ImportOptions:
 
 @record
 class Importer:
-    """Everything an import needs."""
+    """Makes an image as the Docker of ``compat`` does."""
 
-    layers: LayerStore
-    images: ImageDB
-    tags: TagStore
-    locks: LockDirectory
-    workers: Workers
-    spool: Path
+    maker: ImageMaker
     compat: str
 
     def run(
         self, source: io.FileIO | Iterable[bytes], options: ImportOptions, cancel: CancelToken
     ) -> ImageID:
-        """Make the image; failing, leave the store as it was.
-
-        Raises UnpackFailed, CorruptStream, DiskFull and the errors of ``source``.
-        """
+        """The image of the tarball ``source``. Raises what ImageMaker.make does."""
         options.check()
-        made: list[ChainID] = []
-        fresh: list[ImageID] = []
-        try:
-            with ExitStack() as held:
-                maker = LayerMaker(self.layers, self.workers, self.spool)
-                config = self._config(maker.bring(source, (), cancel, held, made), options)
-                lock = f"image-{config.id.hex}"
-                held.enter_context(self.locks.acquire(lock, exclusive=False, cancel=cancel))
-                fresh += [config.id] if config.id not in self.images else []
-                self.images.add(config)
-                self._name(config.id, options.reference)
-        except BaseException:
-            take_back(self.layers, self.images, self.tags, self.locks, fresh, made)
-            raise
-        return config.id
-
-    def _name(self, image_id: ImageID, reference: Reference | None) -> None:
-        if reference is not None:
-            with self.tags.transaction("import") as names:
-                names.set(reference.tagged(), image_id)
-            self.images.set_last_updated(image_id, format_ns(time.time_ns()))
+        return self.maker.make(
+            "import", source, lambda diff_id: self._config(diff_id, options), options.reference, cancel
+        )
 
     # --- the config -----------------------------------------------------------------------
 

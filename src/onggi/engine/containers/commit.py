@@ -25,6 +25,7 @@ from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event
 from onggi.transfer.changes import apply_changes
 from onggi.transfer.commit import CommitOptions, Committer
+from onggi.transfer.new_image import ImageMaker
 from onggi.tree.pack import PackRules, pack
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -63,15 +64,8 @@ def commit_container(
         _hold(core, container, held, pause=request.pause)
         parent = core.images.get(ImageID(stored.document["Image"])) if stored.document["Image"] else None
         refuse_lower_layer(core, stored, parent)
-        committer = Committer(
-            core.layers,
-            core.images,
-            core.tags,
-            core.locks,
-            workers,
-            core.layout.own,
-            core.config.compat,
-        )
+        maker = ImageMaker(core.layers, core.images, core.tags, core.locks, workers, core.layout.own)
+        committer = Committer(maker, core.config.compat)
         image_id = committer.run(_changes(core, stored), parent, options, cancel)
         _tell(core, stored, image_id, options)
     return image_id

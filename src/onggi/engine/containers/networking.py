@@ -9,18 +9,30 @@ import os
 from collections.abc import Callable, Mapping
 
 from onggi.errors import OnggiError
+from onggi.oci.digest import Digest, random_id
 from onggi.record import field, record
 from onggi.runtime.namespaces import shared_container
+from onggi.store.dataroot import engine_id
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any, Protocol
 
     from onggi.store.layout import Layout
 else:
     Protocol = object
 
-__all__ = ["Connection", "LateNetworks", "Networks", "absent_endpoint", "bare", "endpoint_settings"]
+__all__ = [
+    "Connection",
+    "LateNetworks",
+    "Networks",
+    "absent_endpoint",
+    "bare",
+    "endpoint_settings",
+    "predefined_id",
+    "unconnected",
+]
 
 
 def _nothing() -> None:
@@ -80,7 +92,7 @@ class LateNetworks:
     def connect(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> Connection:
         """See :class:`Networks`."""
         if bare(host_config.get("NetworkMode") or ""):
-            return Connection()
+            return unconnected(self._layout.root, document["NetworkSettings"].get("Networks") or {})
         return self._make().connect(document, host_config)
 
     def disconnect(self, id: str) -> None:
@@ -92,6 +104,24 @@ class LateNetworks:
 def bare(mode: str) -> bool:
     """True for a NetworkMode that needs nothing to be made."""
     return mode in ("none", "host") or shared_container(mode) is not None
+
+
+def predefined_id(root: Path, name: str) -> str:
+    """The id of ``bridge``, ``host`` or ``none``: the same for ever, made from the engine's own."""
+    return Digest.of(f"{engine_id(root) or root}/{name}".encode()).hex
+
+
+def unconnected(root: Path, networks: Mapping[str, Mapping[str, Any]]) -> Connection:
+    """To networks for which nothing is made: Docker counts ``none`` and ``host`` as networks too."""
+    settings = {
+        name: {
+            **absent_endpoint(endpoint),
+            "NetworkID": predefined_id(root, name),
+            "EndpointID": random_id(),
+        }
+        for name, endpoint in networks.items()
+    }
+    return Connection(settings={"Networks": settings} if settings else {})
 
 
 def endpoint_settings(

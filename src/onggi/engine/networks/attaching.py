@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from onggi.engine.containers.networking import Connection, absent_endpoint, bare
+from onggi.engine.containers.networking import Connection, bare, unconnected
 from onggi.engine.containers.removal import settle
 from onggi.engine.containers.start import supervisor_lock
 from onggi.engine.core import Core
@@ -67,7 +67,7 @@ class ContainerNetworks:
         """
         networks = document["NetworkSettings"].get("Networks")
         if bare(host_config.get("NetworkMode") or "") or not networks:
-            return self._unconnected(networks or {})
+            return unconnected(self._core.layout.root, networks or {})
         self._settle_others()
         lease = self.lease()
         try:
@@ -77,18 +77,6 @@ class ContainerNetworks:
         except BaseException:
             lease.release()
             raise
-
-    def _unconnected(self, networks: Mapping[str, Mapping[str, Any]]) -> Connection:
-        """Docker counts ``none`` and ``host`` as networks too; nothing is made for them."""
-        settings = {
-            name: {
-                **absent_endpoint(endpoint),
-                "NetworkID": self.known.predefined_id(name),
-                "EndpointID": random_id(),
-            }
-            for name, endpoint in networks.items()
-        }
-        return Connection(settings={"Networks": settings} if settings else {})
 
     def disconnect(self, id: str) -> None:
         """Undo what is left of a container's networks; nothing is no error."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import sha256
 from time import time_ns
 
+from onggi.engine.containers.networking import predefined_id
 from onggi.engine.core import Core
 from onggi.errors import InvalidArgument, NotFound
 from onggi.network.addresses import Prefix
@@ -15,7 +15,6 @@ from onggi.network.netavark import Netavark
 from onggi.network.store import NetworkStore
 from onggi.oci.timestamps import format_ns
 from onggi.record import replace
-from onggi.store.dataroot import engine_id
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -85,12 +84,7 @@ class KnownNetworks:
                 if self._core.config.bridge != "none":
                     yield self._bridge(made)
             else:
-                yield Network(self.predefined_id(name), name, _DRIVERS[name], self._epoch)
-
-    def predefined_id(self, name: str) -> str:
-        """The same for ever, without being written down: from the engine's own id."""
-        owner = engine_id(self._core.layout.root) or str(self._core.layout.root)
-        return sha256(f"{owner}/{name}".encode()).hexdigest()
+                yield Network(predefined_id(self._core.layout.root, name), name, _DRIVERS[name], self._epoch)
 
     @property
     def _epoch(self) -> str:
@@ -110,7 +104,7 @@ class KnownNetworks:
             BRIDGE_NAME: config.bridge,
             "com.docker.network.driver.mtu": str(config.mtu or 1500),
         }
-        id = self.predefined_id("bridge")
+        id = predefined_id(self._core.layout.root, "bridge")
         return Network(id, "bridge", "bridge", self._epoch, (self._bridge_subnet(made),), options=options)
 
     def _bridge_subnet(self, made: Iterable[Network]) -> Subnet:
@@ -129,7 +123,7 @@ class KnownNetworks:
         if self._core.config.bridge == "none":
             return
         made = list(self.store.all())
-        id = self.predefined_id("bridge")
+        id = predefined_id(self._core.layout.root, "bridge")
         stored = next((network for network in made if network.id == id), None)
         wanted = self._bridge([network for network in made if network.id != id])
         if stored is not None and not self._core.config.bip:
