@@ -17,11 +17,11 @@ from onggi.drivers.erofs import Erofs
 from onggi.errors import OnggiError
 from onggi.layers.tar_stream import layer_tar
 from onggi.layers.verify import believed, check_layers
-from onggi.linux.mount import unmount
 from onggi.tree.layer_tree import OpenLayers
 from tests.archive.erofs.test_agreement import mutated, trees
 from tests.archive.tar_blocks import END, directory, link, member, pax
 from tests.archive.tar_strategies import archives
+from tests.drivers.kept_layers import add, kept
 from tests.drivers.test_contract import Rig, tar_of
 from tests.tree.cases import CASES
 from tests.tree.index_trees import told
@@ -40,35 +40,10 @@ def rig(tmp_path):
     made.workers.close()
 
 
-def add(rig, data: bytes, parent=None):
-    return rig.store.commit([rig.unpack(data, parent)])[0]
-
-
-def kept(rig, record) -> set[str]:
-    return set(os.listdir(rig.driver.path(record.cache_id)))
-
-
 def sound(rig, record) -> bool:
     wanted = [believed(rig.store, record.chain_id)]
     checks = [*check_layers(rig.store, rig.workers, wanted)]
     return all(check.sound for check in [*checks, *check_layers(rig.store, rig.workers, wanted, fast=True)])
-
-
-@pytest.fixture
-def mounted(rig):
-    """Mounts a layer's stack until the test ends."""
-    points = []
-
-    def mount(record) -> Path:
-        target = rig.layout.root / f"merged{len(points)}"
-        target.mkdir()
-        rig.driver.mount(record.cache_id, target)
-        points.append(target)
-        return target
-
-    yield mount
-    for target in points:
-        unmount(target)
 
 
 def test_contents_lie_on_blocks(rig, mounted):

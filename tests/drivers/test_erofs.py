@@ -14,6 +14,7 @@ from onggi.layers.staging import UnpackFailed
 from onggi.layers.tar_stream import layer_tar
 from onggi.linux.mount import unmount
 from tests.archive.tar_blocks import END, directory, link, member, pax, xattr
+from tests.drivers.kept_layers import add, kept
 from tests.drivers.test_contract import Rig, tar_of
 from tests.tree.cases import CASES
 from tests.tree.trees import snapshot
@@ -28,32 +29,6 @@ def rig(tmp_path):
     yield made
     made.driver.release_mounts(set)
     made.workers.close()
-
-
-def kept(rig, record) -> set[str]:
-    return set(os.listdir(rig.driver.path(record.cache_id)))
-
-
-def add(rig, data: bytes, parent=None):
-    return rig.store.commit([rig.unpack(data, parent)])[0]
-
-
-@pytest.fixture
-def mounted(rig):
-    """Mounts a layer's stack until the test ends."""
-    points = []
-
-    def mount(record) -> Path:
-        target = rig.layout.root / f"merged{len(points)}"
-        target.mkdir()
-        rig.driver.mount(record.cache_id, target)
-        points.append(target)
-        return target
-
-    yield mount
-    for target in points:
-        unmount(target)
-    rig.driver.release_mounts(set)
 
 
 def test_a_layer_is_its_tar_and_an_index(rig):
