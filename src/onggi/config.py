@@ -80,9 +80,10 @@ class Config:
     The last ones are what containers get that say nothing: ``runtimes`` are program and arguments
     by name, ``cgroup_driver`` is cgroupfs or systemd (empty: as the host has it), ``default_ulimits``
     have HostConfig's form, ``seccomp_profile`` is a file, ``unconfined`` or ``builtin``.
-    ``bridge`` is the default bridge network's interface
-    (``none``: there is no such network), ``bip`` its address and range (``172.17.0.1/16``; empty: chosen),
-    ``mtu`` its packets' size (0: the kernel's), ``ip`` where ports are published by default;
+    ``bridge`` is the default bridge network's interface (empty: the data root's own, ``onggi0`` for
+    the default one; ``none``: there is no such network), ``bip`` its address and range
+    (``172.17.0.1/16``; empty: chosen), ``mtu`` its packets' size (0: the kernel's), ``ip`` where ports
+    are published by default;
     ``default_address_pools`` are ranges that networks are given parts of, each with the length of a part.
     """
 
@@ -126,7 +127,7 @@ class Config:
     default_cgroupns_mode: str = ""
     no_new_privileges: bool = False
     seccomp_profile: str = ""
-    bridge: str = "onggi0"
+    bridge: str = ""
     bip: str = ""
     default_address_pools: tuple[tuple[str, int], ...] = ()
     ip: str = ""

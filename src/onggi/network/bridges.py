@@ -10,10 +10,17 @@ import os
 import socket
 import struct
 
-__all__ = ["hold_address", "remove_bridge"]
+__all__ = ["hold_address", "remove_bridge", "remove_stray"]
 
-_SIOCSIFFLAGS, _SIOCSIFHWADDR, _SIOCGIFHWADDR, _SIOCBRDELBR = 0x8914, 0x8924, 0x8927, 0x89A1
+_SIOCSIFFLAGS, _SIOCGIFADDR, _SIOCSIFHWADDR, _SIOCGIFHWADDR, _SIOCBRDELBR = (
+    0x8914,
+    0x8915,
+    0x8924,
+    0x8927,
+    0x89A1,
+)
 _IFREQ = struct.Struct("16sh22x")
+_ADDRESS = slice(20, 24)  # of struct ifreq with a struct sockaddr_in
 _NAME = struct.Struct("16s")
 
 
@@ -46,3 +53,19 @@ def remove_bridge(name: str) -> None:
             fcntl.ioctl(control, _SIOCBRDELBR, _NAME.pack(encoded))
         except OSError:
             return
+
+
+def remove_stray(name: str, address: str) -> None:
+    """Take a bridge without ports away whose IPv4 address is another one.
+
+    It is left of a data root that is gone; netavark takes a bridge that is there for the right one.
+    """
+    try:
+        if os.listdir(f"/sys/class/net/{name}/brif"):
+            return
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            found = fcntl.ioctl(control, _SIOCGIFADDR, _IFREQ.pack(name.encode(), socket.AF_INET))
+    except OSError:
+        return
+    if socket.inet_ntoa(found[_ADDRESS]) != address:
+        remove_bridge(name)

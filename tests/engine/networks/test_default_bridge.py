@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,31 @@ def _said(container: Container, *words: str) -> str:
 
 def _endpoint(container: Container) -> dict[str, object]:
     return container.inspect()["NetworkSettings"]["Networks"]["bridge"]
+
+
+def test_data_roots_have_bridges_of_their_own(engine: onggi.Engine, tmp_path: Path) -> None:
+    """Also where another data root's bridge of the same name, which is gone, has left its address."""
+    other = onggi.open(
+        tmp_path / "root",
+        exec_root=tmp_path / "run",
+        config_file=engine.config.config_file,
+        bip="172.29.1.1/24",
+    )
+    engine.images.save(["box"], tmp_path / "box.tar")
+    other.images.load(tmp_path / "box.tar")
+    name = next(each for each in other.networks.list() if each.name == "bridge").interface
+    ports = free_port(), free_port()
+    subprocess.run([require("ip"), "link", "add", name, "type", "bridge"], check=True)
+    try:
+        subprocess.run([require("ip"), "address", "add", "10.99.0.1/24", "dev", name], check=True)
+        _serving(engine, "one", ports[0])
+        _serving(other, "two", ports[1])
+        wait_until(lambda: _answers(ports[0]) and _answers(ports[1]), "answers")
+        assert [_fetched(port) for port in ports] == ["one", "two"]
+    finally:
+        for container in other.containers.list(all=True):
+            container.remove(force=True)
+        subprocess.run([require("ip"), "link", "delete", name], check=True)
 
 
 def test_containers_get_addresses_and_reach_each_other(engine: onggi.Engine) -> None:

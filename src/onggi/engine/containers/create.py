@@ -52,8 +52,7 @@ class CreateRequest:
     """What ``POST /containers/create`` takes: Docker's Config and HostConfig, known keys only.
 
     ``name`` empty: one is made up. ``networks`` is Docker's EndpointsConfig: how to be in each.
-    ``platform``: the image must be one for it. ``layer``:
-    the one of the image's layers to stand on (from_layer.py).
+    ``platform``: the image must be one for it. ``layer``: the one of its layers to stand on (from_layer.py).
     """
 
     config: Mapping[str, Any] = field(hash=False)

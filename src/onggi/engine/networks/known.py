@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from time import time_ns
 
+from onggi.config import Config
 from onggi.engine.containers.networking import predefined_id
 from onggi.engine.core import Core
 from onggi.errors import InvalidArgument, NotFound
 from onggi.network.addresses import Prefix
+from onggi.network.bridges import remove_stray
 from onggi.network.ipam import DEFAULT_POOLS, free_subnet, host_routes
 from onggi.network.model import BRIDGE_NAME, PREDEFINED, Network, Subnet
 from onggi.network.netavark import Netavark
@@ -101,11 +103,16 @@ class KnownNetworks:
             "com.docker.network.bridge.enable_icc": "true",
             "com.docker.network.bridge.enable_ip_masquerade": "true",
             "com.docker.network.bridge.host_binding_ipv4": config.ip or "0.0.0.0",  # noqa: S104  Docker's default
-            BRIDGE_NAME: config.bridge,
+            BRIDGE_NAME: config.bridge or self._own_bridge(),
             "com.docker.network.driver.mtu": str(config.mtu or 1500),
         }
         id = predefined_id(self._core.layout.root, "bridge")
         return Network(id, "bridge", "bridge", self._epoch, (self._bridge_subnet(made),), options=options)
+
+    def _own_bridge(self) -> str:
+        """Data roots know nothing of each other's addresses, so each has an interface of its own."""
+        root = self._core.layout.root
+        return "onggi0" if root == Config().data_root else f"onggi-{predefined_id(root, 'bridge')[:8]}"
 
     def _bridge_subnet(self, made: Iterable[Network]) -> Subnet:
         if self._core.config.bip:
@@ -119,7 +126,10 @@ class KnownNetworks:
         return free_subnet(self._core.config.default_address_pools or DEFAULT_POOLS, [*taken, *host_routes()])
 
     def settle_bridge(self) -> None:
-        """Write the default bridge network down, so that its addresses stay. Under the lock of networks."""
+        """Write the default bridge network down, so that its addresses stay. Under the lock of networks.
+
+        A bridge of its name with another address goes, unless somebody uses it.
+        """
         if self._core.config.bridge == "none":
             return
         made = list(self.store.all())
@@ -130,3 +140,4 @@ class KnownNetworks:
             wanted = replace(wanted, subnets=stored.subnets)
         if stored is None or stored != wanted:
             self.store.write(wanted)
+        remove_stray(wanted.interface, wanted.subnets[0].router)
