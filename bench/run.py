@@ -37,10 +37,10 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--runs", type=int, default=20)
     options = parser.parse_args(words)
     enter_private_mounts()
-    enter_private_network()
     with tempfile.TemporaryDirectory(prefix="onggi-bench-", dir=options.work) as directory:
         work = Path(directory)
         program = options.onggi or install_onggi(_CHECKOUT, work)
+        enter_private_network()
         print(f"Medians of {options.runs} (least–most).\n\n{report.machine()}")
         with _engines(work, program) as engines:
             header = ["", *(engine.name for engine in engines), "ratio"]
