@@ -17,9 +17,10 @@ import pytest
 
 from onggi.linux.mount import overlay_writable
 from onggi.oci.digest import random_id
-from onggi.runtime.client import Attached, NoSupervisor, SupervisorClient, running_directory
+from onggi.runtime.client import Attached, NoSupervisor, SupervisorClient
+from onggi.runtime.directories import running_directory
 from onggi.runtime.host import HostFacts
-from onggi.runtime.launch import launch_supervisor
+from onggi.runtime.launch import NewSupervisor
 from onggi.runtime.runc import Runc, find_runtime, runtime_environment
 from onggi.runtime.spec import SpecRequest, build_spec
 from onggi.runtime.user import User
@@ -96,7 +97,7 @@ class Supervised:
         root = overlay_writable([self._lower], self.directory / "upper", self.directory / "work")
         descriptors = [lease.fileno(), root, *([theirs.fileno()] if attach else [])]
         try:
-            launch_supervisor(self._instructions(attach), descriptors)
+            NewSupervisor().launch(self._instructions(attach), descriptors)
         finally:
             lease.release()
             os.close(root)

@@ -62,7 +62,7 @@ def _started(session: Session, container: Container) -> None:
 def _start_attached(session: Session) -> int:
     from onggi.cli.attached import check_terminal, join_container, parse_keys
     from onggi.cli.session import Failure
-    from onggi.engine.containers.start import AttachRequest
+    from onggi.engine.containers.attach_request import AttachRequest
 
     if len(session.arguments) > 1:
         raise Failure("you cannot start and attach multiple containers at once")

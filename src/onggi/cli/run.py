@@ -16,6 +16,7 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from onggi.engine.containers.container import Container
     from onggi.engine.containers.create import Created, CreateRequest
+    from onggi.runtime.launch import NewSupervisor
 
 __all__ = ["create", "run"]
 
@@ -32,8 +33,11 @@ def create(session: Session) -> int:
 
 def run(session: Session) -> int:
     """Make a container and be with it, or leave it alone; the status is that of its program."""
+    from onggi.runtime.launch import NewSupervisor
+
     try:
-        return _run(session)
+        with NewSupervisor() as supervisor:
+            return _run(session, supervisor)
     except OnggiError as error:
         session.out.flush()
         session.report(error)
@@ -51,7 +55,7 @@ def _status(error: OnggiError) -> int:
     return NotExecutable.exit_code if isinstance(error.__cause__, PermissionError) else _ENGINE_FAILED
 
 
-def _run(session: Session) -> int:
+def _run(session: Session, supervisor: NewSupervisor) -> int:
     detach = session.flag("detach")
     request = create_request(session, detach=detach)
     if not detach:
@@ -64,14 +68,16 @@ def _run(session: Session) -> int:
     if detach or not streams:
         # Told whether or not it starts: who cannot start it will want to look at it.
         session.out.write(f"{created.id}\n")
-        _warn(session, session.engine.containers.start_created(created.id, None).warnings)
+        _warn(session, session.engine.containers.start_created(created.id, None, supervisor).warnings)
         return 0
-    return _run_attached(session, container, request)
+    return _run_attached(session, container, request, supervisor)
 
 
-def _run_attached(session: Session, container: Container, request: CreateRequest) -> int:
+def _run_attached(
+    session: Session, container: Container, request: CreateRequest, supervisor: NewSupervisor
+) -> int:
     from onggi.cli.attached import join_container, parse_keys
-    from onggi.engine.containers.start import AttachRequest
+    from onggi.engine.containers.attach_request import AttachRequest
 
     config = request.config
     keys = parse_keys(session.flag("detach-keys"))
@@ -79,7 +85,7 @@ def _run_attached(session: Session, container: Container, request: CreateRequest
     wanted = AttachRequest(
         bool(config["AttachStdin"]), bool(config["AttachStdout"]), bool(config["AttachStderr"]), removes
     )
-    started = session.engine.containers.start_created(container.id, wanted)
+    started = session.engine.containers.start_created(container.id, wanted, supervisor)
     _warn(session, started.warnings)
     assert started.attached is not None
     tty, proxy = bool(config["Tty"]), session.flag("sig-proxy")

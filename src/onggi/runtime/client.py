@@ -11,23 +11,18 @@ from pathlib import Path
 
 from onggi import errors
 from onggi.errors import Conflict, DeadlineExceeded, OnggiError
-from onggi.runtime.oci_runtime import runtime_error
+from onggi.runtime.directories import running_directory
 from onggi.runtime.supervisor.protocol import CONTROL, FRAME, RESULT, VERSION
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Attached", "NoSupervisor", "SupervisorClient", "running_directory"]
+__all__ = ["Attached", "NoSupervisor", "SupervisorClient"]
 
 _ANSWER_BYTES = 64 * 1024
 _RECEIVE_BYTES = 256 * 1024
 _TIMEOUT_S = 60.0
-
-
-def running_directory(exec_root: Path, id: str) -> Path:
-    """Where a running container's bundle, control socket and pid files are."""
-    return exec_root / "containers" / id
 
 
 class NoSupervisor(Conflict):
@@ -202,6 +197,8 @@ class SupervisorClient:
     def _refusal(self, op: str, text: str, kind: str) -> OnggiError:
         action = f"{op} container {self._id[:12]}"
         if kind == "FailedPrecondition":
+            from onggi.runtime.oci_runtime import runtime_error
+
             return runtime_error(action, self._id, text)
         make: Callable[[str], OnggiError] = getattr(errors, kind, errors.OnggiError)
         return make(f"Container {self._id} {text}" if kind == "Conflict" else f"{action}: {text}")

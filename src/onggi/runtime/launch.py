@@ -1,23 +1,24 @@
-"""Starting a supervisor: a new interpreter, its instructions, and what it says of the start."""
+"""Starting a supervisor: a new interpreter, its instructions, and what it says of the start.
+
+An interpreter takes about as long to come up as a container takes to be prepared. So it comes
+up meanwhile, and is told later what it is for; this module, which a command line loads before
+the engine, imports next to nothing.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from onggi.errors import DeadlineExceeded, FailedPrecondition
-from onggi.runtime.oci_runtime import runtime_error
-from onggi.runtime.supervisor.protocol import VERSION
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-__all__ = ["LogFailed", "SupervisorFailed", "launch_supervisor"]
+__all__ = ["LogFailed", "NewSupervisor", "SupervisorFailed"]
 
 # The supervisor finds its socket here; low numbers are the standard streams.
 _SOCKET_FD = 9
@@ -44,38 +45,86 @@ class LogFailed(FailedPrecondition):
         )
 
 
-def launch_supervisor(
-    instructions: Mapping[str, Any],
-    descriptors: Sequence[int],
-    ready: Callable[[], None] = lambda: None,
-) -> None:
-    """Start it, and wait until the container runs.
+class NewSupervisor:
+    """A supervisor that comes up and waits for its instructions; :meth:`close` sends it away.
 
-    ``descriptors`` stay the caller's: lease, root, the connection of who is attached, and what
-    holds its network. ``ready`` waits for what is made meanwhile, and raises when that fails.
-    Raises SupervisorFailed, and for what the runtime refuses its errors (oci_runtime.py).
+    Raises SupervisorFailed.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours:
-        with theirs:
-            pid = _spawn(theirs.fileno())
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            ready()
-            _send(ours, {"version": VERSION, **instructions}, descriptors)
-            answer = _receive(ours)
+            self._pid = _spawn(theirs.fileno())
         except BaseException:
-            # One that was told nothing waits for its instructions, or for the end of who has them.
-            ours.close()
+            self._socket.close()
             raise
         finally:
+            theirs.close()
+
+    def __enter__(self) -> NewSupervisor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it: one that was told nothing ends. Can be repeated."""
+        self._socket.close()
+        if self._pid:
             # Its first process ends at once; the one that stays is nobody's child.
-            _wait(pid)
-    if "error" in answer:
+            _wait(self._pid)
+            self._pid = 0
+
+    def launch(
+        self,
+        instructions: Mapping[str, Any],
+        descriptors: Sequence[int],
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Give it its instructions, once, and wait until the container runs.
+
+        ``descriptors`` stay the caller's: lease, root, the connection of who is attached, and
+        what holds its network. ``ready`` waits for what is made meanwhile, and raises when that fails.
+        Raises SupervisorFailed, LogFailed, and for what the runtime refuses its errors (oci_runtime.py).
+        """
+        from onggi.runtime.supervisor.protocol import VERSION
+
+        with self:
+            ready()
+            self._send({"version": VERSION, **instructions}, descriptors)
+            answer = self._receive()
+        if "error" not in answer:
+            return
         if answer.get("by") == "runtime":
+            from onggi.runtime.oci_runtime import runtime_error
+
             raise runtime_error("start container", instructions["id"], answer["error"])
         if answer.get("by") == "log":
             raise LogFailed(answer["error"])
         raise SupervisorFailed(answer["error"])
+
+    def _send(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        import json
+
+        data = json.dumps(message).encode()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * len(data))
+        try:
+            socket.send_fds(self._socket, [data], list(descriptors))
+        except OSError as error:
+            raise SupervisorFailed(error.strerror or str(error)) from error
+
+    def _receive(self) -> dict[str, Any]:
+        import json
+
+        self._socket.settimeout(_START_TIMEOUT_S)
+        try:
+            data = self._socket.recv(64 * 1024)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"start container: no answer within {_START_TIMEOUT_S:g} s") from error
+        if not data:
+            raise SupervisorFailed("it died", hint="its last words are in supervisor.log below the exec root")
+        answer: dict[str, Any] = json.loads(data)
+        return answer
 
 
 def _spawn(fd: int) -> int:
@@ -88,33 +137,12 @@ def _spawn(fd: int) -> int:
         (os.POSIX_SPAWN_DUP2, fd, _SOCKET_FD),
     ]
     # At the end of the path: nothing beside this package may stand in for the standard library.
-    package = str(Path(__file__).resolve().parents[2])
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     words = [sys.executable, "-I", "-S", "-c", _START.format(package=package, fd=_SOCKET_FD)]
     try:
         return os.posix_spawn(sys.executable, words, {"LC_ALL": "C.UTF-8"}, file_actions=actions)
     except OSError as error:
         raise SupervisorFailed(error.strerror or str(error)) from error
-
-
-def _send(ours: socket.socket, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-    data = json.dumps(message).encode()
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * len(data))
-    try:
-        socket.send_fds(ours, [data], list(descriptors))
-    except OSError as error:
-        raise SupervisorFailed(error.strerror or str(error)) from error
-
-
-def _receive(ours: socket.socket) -> dict[str, Any]:
-    ours.settimeout(_START_TIMEOUT_S)
-    try:
-        data = ours.recv(64 * 1024)
-    except TimeoutError as error:
-        raise DeadlineExceeded(f"start container: no answer within {_START_TIMEOUT_S:g} s") from error
-    if not data:
-        raise SupervisorFailed("it died", hint="its last words are in supervisor.log below the exec root")
-    answer: dict[str, Any] = json.loads(data)
-    return answer
 
 
 def _wait(pid: int) -> None:

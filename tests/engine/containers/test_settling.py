@@ -18,7 +18,7 @@ from onggi.engine.containers.init_layer import fill_init_layer
 from onggi.errors import Conflict, OnggiError
 from onggi.oci.digest import random_id
 from onggi.runtime.cgroups import end_groups
-from onggi.runtime.client import running_directory
+from onggi.runtime.directories import running_directory
 from tests.engine.containers.test_containers import FOREVER, _left, _supervisor
 from tests.peers.processes import wait_until
 

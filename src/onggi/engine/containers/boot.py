@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from onggi.engine.containers.removal import is_running
+from onggi.engine.containers.running import is_running
 from onggi.engine.core import Core
 from onggi.errors import OnggiError
 from onggi.record import record

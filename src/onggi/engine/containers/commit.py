@@ -5,24 +5,22 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 
 from onggi.cancel import CancelToken
 from onggi.drivers.workers import Workers
 from onggi.engine.containers.changes import pack_rules
+from onggi.engine.containers.container_events import emit
 from onggi.engine.containers.from_layer import refuse_lower_layer
 from onggi.engine.containers.merge import merged_config
 from onggi.engine.containers.roots import changed_layers, wait_for_root
-from onggi.engine.containers.start import event_attributes
 from onggi.engine.core import Core
 from onggi.errors import Conflict
 from onggi.oci.digest import ImageID
 from onggi.oci.reference import Reference
 from onggi.record import record
 from onggi.store.containers import StoredContainer
-from onggi.store.journal import Event
 from onggi.transfer.changes import apply_changes
 from onggi.transfer.commit import CommitOptions, Committer
 from onggi.transfer.new_image import ImageMaker
@@ -114,6 +112,4 @@ def _tell(core: Core, stored: StoredContainer, image_id: ImageID, options: Commi
     core.used(image_id)
     if name:
         core.emit("tag", image_id, {**core.images.remembered(image_id).labels, "name": name})
-    said = {"comment": options.message, "imageID": str(image_id), "imageRef": name}
-    attributes = event_attributes(stored) | said
-    core.journal.append(Event("container", "commit", stored.id, attributes, time.time_ns()))
+    emit(core, "commit", stored, comment=options.message, imageID=str(image_id), imageRef=name)

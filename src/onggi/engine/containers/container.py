@@ -8,22 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from onggi.cancel import CancelToken
-from onggi.engine.containers.ending import kill_supervised, settle_now, wait_for_supervisor
+from onggi.engine.containers.attach_request import AttachRequest, Started
+from onggi.engine.containers.container_events import emit
 from onggi.engine.containers.facts import ContainerFacts
 from onggi.engine.containers.names import ContainerNotFound, InvalidName, NameTaken, check_name
-from onggi.engine.containers.removal import ContainerIsRunning, is_running, remove_container, settle
+from onggi.engine.containers.running import is_running, supervisor_lock
 from onggi.engine.containers.signals import parse_signal, stop_signal
-from onggi.engine.containers.start import (
-    AttachRequest,
-    Started,
-    event_attributes,
-    start_container,
-    supervisor_lock,
-)
 from onggi.errors import Conflict, DeadlineExceeded, InvalidArgument
 from onggi.runtime.client import Attached, NoSupervisor
+from onggi.runtime.launch import NewSupervisor
 from onggi.store.containers import StoredContainer
-from onggi.store.journal import Event
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -77,20 +71,24 @@ class Container(ContainerFacts):
 
     # --- life -------------------------------------------------------------------------------
 
-    def start(self, attach: AttachRequest | None = None) -> Started:
+    def start(self, attach: AttachRequest | None = None, supervisor: NewSupervisor | None = None) -> Started:
         """Start it, and return when it runs; one that runs already is left alone.
 
-        With ``attach`` the streams come along, from the first byte on. Raises ProgramNotFound,
-        NotExecutable, UserNotFound, RuntimeFailed, …
+        With ``attach`` the streams come along, from the first byte on. ``supervisor``: one that comes
+        up already; it is this call's from here on. Raises ProgramNotFound, NotExecutable,
+        UserNotFound, RuntimeFailed, …
         """
-        with self._core.writing():
+        from onggi.engine.containers.removal import settle
+        from onggi.engine.containers.start import start_container
+
+        with supervisor or NewSupervisor() as supervisor, self._core.writing():
             while True:
                 stored = settle(self._core, self._networks, self.stored)
                 if stored is None:
                     raise ContainerNotFound(self.id)
                 lease = self._core.locks.try_acquire(supervisor_lock(self.id), exclusive=True)
                 if lease is not None:
-                    return start_container(self._core, self._networks, stored, lease, attach)
+                    return start_container(self._core, self._networks, stored, lease, attach, supervisor)
                 if is_running(self._core, stored):
                     return Started(None if attach is None else self._attach(attach), ())
                 time.sleep(_POLL_S)  # it is just ending, or being started by somebody else
@@ -102,6 +100,8 @@ class Container(ContainerFacts):
 
         ``shutdown``: only until the host starts again.
         """
+        from onggi.engine.containers.ending import wait_for_supervisor
+
         config = self.stored.config
         if timeout_s is None:
             given = config.get("StopTimeout")
@@ -161,6 +161,8 @@ class Container(ContainerFacts):
 
     def _settle(self) -> None:
         """Nobody answers: make the files say so, if they do not."""
+        from onggi.engine.containers.ending import settle_now
+
         settle_now(self._core, self._networks, self.id)
 
     def wait(self, condition: str = "not-running", timeout_s: float | None = None) -> int:
@@ -389,6 +391,9 @@ class Container(ContainerFacts):
 
         Raises ContainerIsRunning, ContainerNotFound.
         """
+        from onggi.engine.containers.ending import kill_supervised
+        from onggi.engine.containers.removal import ContainerIsRunning, remove_container
+
         if not self._core.containers.path(self.id).exists():
             raise ContainerNotFound(self.id)
         stored = self._core.containers.get(self.id) if not force else None
@@ -400,5 +405,4 @@ class Container(ContainerFacts):
             remove_container(self._core, self._networks, self.id, force=force, volumes=volumes)
 
     def _emit(self, action: str, **more: str) -> None:
-        attributes = {**event_attributes(self.stored), **more}
-        self._core.journal.append(Event("container", action, self.id, attributes, time.time_ns()))
+        emit(self._core, action, self.stored, **more)

@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 from onggi.engine.containers.container import Container
 from onggi.engine.containers.names import ContainerNotFound, find_id
 from onggi.engine.containers.networking import Networks
-from onggi.engine.containers.removal import met, remove_container, settle
+from onggi.engine.containers.running import met
 from onggi.engine.core import Core
 from onggi.errors import OnggiError
 from onggi.record import record, replace
+from onggi.runtime.launch import NewSupervisor
 from onggi.store.containers import CorruptContainer, StoredContainer
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from typing import Any
 
+    from onggi.engine.containers.attach_request import AttachRequest, Started
     from onggi.engine.containers.boot import BootReport
     from onggi.engine.containers.create import Created, CreateRequest
     from onggi.engine.containers.listing import ContainerRow
-    from onggi.engine.containers.start import AttachRequest, Started
     from onggi.engine.filters import Filters
 
 __all__ = ["Containers", "PrunedContainers"]
@@ -163,17 +164,18 @@ class Containers:
 
     def run(self, image: str, command: Sequence[str] = (), **options: Any) -> Container:
         """:meth:`create` and start; returns when it runs. See :meth:`Container.wait`, ``logs``, ``exec``."""
-        container = self.create(image, command, **options)
-        self._start(container, None)
+        with NewSupervisor() as supervisor:
+            container = self.create(image, command, **options)
+            self.start_created(container.id, None, supervisor)
         return container
 
-    def start_created(self, id: str, attach: AttachRequest | None) -> Started:
+    def start_created(
+        self, id: str, attach: AttachRequest | None, supervisor: NewSupervisor | None = None
+    ) -> Started:
         """Start what was just made; it goes again when it cannot start and was to go at its end."""
-        return self._start(self._container(id), attach)
-
-    def _start(self, container: Container, attach: AttachRequest | None) -> Started:
+        container = self._container(id)
         try:
-            return container.start(attach)
+            return container.start(attach, supervisor)
         except OnggiError:
             stored = self._core.containers.get(container.id)
             if stored is not None and stored.auto_remove:
@@ -200,6 +202,8 @@ class Containers:
 
     def settle(self) -> None:
         """Give every container that a crash left behind a true state."""
+        from onggi.engine.containers.removal import settle
+
         with self._core.writing():
             for stored in self._core.containers.all():
                 settle(self._core, self._networks, stored)
@@ -207,6 +211,7 @@ class Containers:
     def prune(self, filters: Filters | None = None) -> PrunedContainers:
         """Remove all that do not run. Filters: until, label. Raises InvalidFilter."""
         from onggi.engine.containers.prune import prunable
+        from onggi.engine.containers.removal import remove_container
 
         removed, space = [], 0
         with self._core.writing():

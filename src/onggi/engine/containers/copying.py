@@ -13,11 +13,12 @@ import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from time import time, time_ns
+from time import time
 
 from onggi.archive.compression import decompressed
 from onggi.cancel import CancelToken
 from onggi.engine.containers.changes import packed_tree, read_user
+from onggi.engine.containers.container_events import emit
 from onggi.engine.containers.copy_paths import (
     CopyRefused,
     Destination,
@@ -29,13 +30,11 @@ from onggi.engine.containers.copy_paths import (
     plan,
 )
 from onggi.engine.containers.roots import mounted_root
-from onggi.engine.containers.start import event_attributes
 from onggi.engine.core import Core
 from onggi.errors import InvalidArgument, NotFound
 from onggi.linux.openat2 import open_in_root
 from onggi.record import record
 from onggi.store.containers import StoredContainer
-from onggi.store.journal import Event
 from onggi.transfer.archive_files import stream_pieces
 from onggi.tree.copy_in import CopyRules, unpack_into
 
@@ -136,7 +135,7 @@ class ContainerFiles:
             found = self._followed(root, path) if follow else path
             name = posixpath.basename(absolute(found).rstrip("/")) or "."
             yield from self._packed(root, found, name)
-        self._emit("archive-path")
+        emit(self._core, "archive-path", self._stored)
 
     def copy_out(self, path: str, target: str, *, follow: bool = False) -> int:
         """Copy to a path of this host, everything becoming the caller's; bytes of the tar stream copied.
@@ -153,7 +152,7 @@ class ContainerFiles:
             place = plan(name, is_directory, destination)
             counted = _Counted(self._packed(root, found, place.name))
             _unpack_on_host(counted, place.directory)
-        self._emit("archive-path")
+        emit(self._core, "archive-path", self._stored)
         return counted.bytes
 
     def _followed(self, root: int, path: str) -> str:
@@ -241,7 +240,7 @@ class ContainerFiles:
             os.close(opened)
         owner = read_user(root, self._stored) if archive else None
         unpack_into(pieces, root, os.fsencode(directory), CopyRules(owner=owner))
-        self._emit("extract-to-dir")
+        emit(self._core, "extract-to-dir", self._stored)
 
     def _check_writable(self, opened: int, directory: str) -> None:
         """What is mounted there decides, or the container's own root."""
@@ -253,10 +252,6 @@ class ContainerFiles:
             raise ReadOnlyTarget("mounted volume is marked read-only")
         if not mounted and (read_only or self._stored.host_config.get("ReadonlyRootfs")):
             raise ReadOnlyTarget("container rootfs is marked read-only")
-
-    def _emit(self, action: str) -> None:
-        attributes = event_attributes(self._stored)
-        self._core.journal.append(Event("container", action, self._stored.id, attributes, time_ns()))
 
 
 class _Counted:

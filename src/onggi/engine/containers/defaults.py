@@ -5,7 +5,6 @@ Source: moby ``daemon/config``, ``daemon/daemon_unix.go``, ``daemon/runtime_unix
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from onggi.config import Config
 from onggi.engine.containers.checks import InvalidOption
 from onggi.errors import FailedPrecondition
 from onggi.record import replace
+from onggi.runtime.directories import runtime_root
 from onggi.runtime.host import HostFacts
 from onggi.runtime.runc import Runc, find_program, find_runtime
 from onggi.runtime.security import UNCONFINED
@@ -28,7 +28,6 @@ __all__ = [
     "host_facts",
     "known_runtime",
     "runtime_of",
-    "runtime_root",
     "with_defaults",
 ]
 
@@ -66,13 +65,8 @@ def runtime_of(config: Config, name: str) -> Runc:
     wanted = name or config.default_runtime
     program, arguments = config.runtimes.get(wanted, (wanted, ()))
     systemd = host_facts(config).systemd
-    root = runtime_root(config, name)
+    root = runtime_root(config.exec_root, name)
     return Runc(find_runtime(program), root, systemd_cgroup=systemd, arguments=arguments)
-
-
-def runtime_root(config: Config, name: str) -> Path:
-    """Where that runtime keeps its state."""
-    return config.exec_root / "runtime" / os.path.basename(name or config.default_runtime)
 
 
 def known_runtime(config: Config, name: str) -> str:

@@ -6,7 +6,8 @@ import time
 
 from onggi.engine.containers.networking import Networks
 from onggi.engine.containers.removal import settle
-from onggi.engine.containers.start import end_processes, supervisor_lock
+from onggi.engine.containers.running import supervisor_lock
+from onggi.engine.containers.start import end_processes
 from onggi.engine.core import Core
 from onggi.errors import Conflict
 from onggi.runtime.client import NoSupervisor, SupervisorClient

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onggi.engine.containers.names import ContainerNotFound
-from onggi.engine.containers.removal import is_running
+from onggi.engine.containers.running import is_running
 from onggi.runtime.client import SupervisorClient
 from onggi.store.containers import StoredContainer
 

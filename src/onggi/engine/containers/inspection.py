@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onggi.engine.containers.removal import is_running
+from onggi.engine.containers.running import is_running
 from onggi.engine.containers.sizes import container_sizes
 from onggi.engine.core import Core
 from onggi.errors import OnggiError

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from onggi.engine.containers.removal import is_running
+from onggi.engine.containers.running import is_running
 from onggi.engine.containers.start import container_runtime
 from onggi.engine.core import Core
 from onggi.errors import Conflict, FailedPrecondition, InvalidArgument

@@ -23,28 +23,24 @@ from __future__ import annotations
 
 import os
 
+from onggi.engine.containers.container_events import emit
 from onggi.engine.containers.networking import Networks
-from onggi.engine.containers.start import (
-    end_processes,
-    event_attributes,
-    runtime_state,
-    supervisor_lock,
-)
+from onggi.engine.containers.running import has_run, is_doomed, is_unsettled, supervisor_lock
+from onggi.engine.containers.start import end_processes
 from onggi.engine.containers.start_mounts import remove_bundle
 from onggi.engine.core import Core
 from onggi.errors import Conflict, OnggiError
 from onggi.linux.filesystem import is_mountpoint
 from onggi.oci.timestamps import format_ns
-from onggi.runtime.client import running_directory
+from onggi.runtime.directories import running_directory
 from onggi.runtime.supervisor.network import clear_settings
 from onggi.store.containers import CorruptContainer, StoredContainer
-from onggi.store.journal import Event
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["ContainerIsRunning", "is_running", "met", "remove_container", "settle"]
+__all__ = ["ContainerIsRunning", "remove_container", "settle"]
 
 _KILLED = 137
 
@@ -66,32 +62,12 @@ class ContainerIsRunning(Conflict):
         super().__init__(message)
 
 
-def is_running(core: Core, stored: StoredContainer) -> bool:
-    """True when a supervisor watches it. What the file alone says may be older than a crash."""
-    return bool(stored.state.get("Running")) and core.locks.is_held(supervisor_lock(stored.id))
-
-
-def met(core: Core, networks: Networks, stored: StoredContainer) -> StoredContainer | None:
-    """A container that somebody looks at, settled if it is to be; None when it is gone by that.
-
-    Where this process may not change the data root it is told as it is: :func:`is_running` is true.
-    """
-    lock = supervisor_lock(stored.id)
-    if not _is_unsettled(core, stored) or core.locks.is_held(lock) or not core.locks.path(lock).exists():
-        return stored
-    try:
-        with core.writing():
-            return settle(core, networks, stored)
-    except (OnggiError, OSError):
-        return stored
-
-
 def settle(core: Core, networks: Networks, stored: StoredContainer) -> StoredContainer | None:
     """Give a container that a crash left behind a true state, by the rule above.
 
     Returns it as it is then, None when it is gone. Inside :meth:`Core.writing`.
     """
-    if not _is_unsettled(core, stored):
+    if not is_unsettled(core, stored):
         return stored
     lease = core.locks.try_acquire(supervisor_lock(stored.id), exclusive=True)
     if lease is None:
@@ -101,29 +77,13 @@ def settle(core: Core, networks: Networks, stored: StoredContainer) -> StoredCon
         if current is None:
             lease.release(remove=True)
             return None
-        if _has_run(core, current):
+        if has_run(core, current):
             _end(core, networks, current)
-        if _is_doomed(current):
+        if is_doomed(current):
             _remove(core, networks, current)
             lease.release(remove=True)
             return None
     return core.containers.get(stored.id)
-
-
-def _is_unsettled(core: Core, stored: StoredContainer) -> bool:
-    """True when it runs, or a crash has left it so."""
-    return _is_doomed(stored) or _has_run(core, stored)
-
-
-def _has_run(core: Core, stored: StoredContainer) -> bool:
-    state = stored.state
-    places = (running_directory(core.config.exec_root, stored.id), runtime_state(core, stored))
-    return bool(state.get("Running") or state.get("Pid")) or any(os.path.lexists(path) for path in places)
-
-
-def _is_doomed(stored: StoredContainer) -> bool:
-    state, ran = stored.state, stored.document.get("HasBeenStartedBefore")
-    return bool(state.get("Dead") or state.get("RemovalInProgress") or (stored.auto_remove and ran))
 
 
 def _end(core: Core, networks: Networks, stored: StoredContainer) -> None:
@@ -147,7 +107,7 @@ def _end(core: Core, networks: Networks, stored: StoredContainer) -> None:
 
     core.containers.update(stored.id, change)
     if killed:
-        _emit(core, "die", stored, exitCode=str(_KILLED))
+        emit(core, "die", stored, exitCode=str(_KILLED))
 
 
 def _clear(core: Core, stored: StoredContainer) -> None:
@@ -217,14 +177,14 @@ def remove_container(
 def _remove(core: Core, networks: Networks, stored: StoredContainer, *, volumes: bool = False) -> None:
     if not stored.auto_remove:
         core.containers.update(stored.id, _doom)
-    if _has_run(core, stored):
+    if has_run(core, stored):
         end_processes(core, stored)
     networks.disconnect(stored.id)
     _clear(core, stored)
     _remove_files(core, stored.id)
     if volumes or stored.auto_remove:
         _remove_volumes(core, stored)
-    _emit(core, "destroy", stored)
+    emit(core, "destroy", stored)
 
 
 def _remove_volumes(core: Core, stored: StoredContainer) -> None:
@@ -251,10 +211,3 @@ def _remove_files(core: Core, id: str) -> None:
     core.writable.remove(id)
     core.trash.discard(core.containers.path(id))
     core.containers.lock_path(id).unlink(missing_ok=True)
-
-
-def _emit(core: Core, action: str, stored: StoredContainer, **more: str) -> None:
-    from time import time_ns
-
-    attributes = {**event_attributes(stored), **more}
-    core.journal.append(Event("container", action, stored.id, attributes, time_ns()))

@@ -9,8 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from onggi.engine.containers.names import ContainerNotFound
-from onggi.engine.containers.removal import is_running
-from onggi.engine.containers.start import supervisor_lock
+from onggi.engine.containers.running import is_running, supervisor_lock
 from onggi.engine.containers.stopped_mounts import stopped_root
 from onggi.engine.core import Core
 from onggi.layers.writable import NoWritableLayer, WritableLayer

@@ -14,22 +14,25 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from onggi.engine.containers.defaults import container_defaults, host_facts, runtime_of, runtime_root
+from onggi.engine.containers.attach_request import AttachRequest, Started
+from onggi.engine.containers.container_events import event_attributes
+from onggi.engine.containers.defaults import container_defaults, host_facts, runtime_of
 from onggi.engine.containers.health import health_checks
 from onggi.engine.containers.init_layer import ensure_directory
 from onggi.engine.containers.log_settings import log_driver, log_file, log_settings
 from onggi.engine.containers.network_files import hosts_file, resolv_conf
 from onggi.engine.containers.networking import Connection, Networks
+from onggi.engine.containers.running import runtime_state, supervisor_lock
 from onggi.engine.containers.start_mounts import PreparedMounts, prepare_mounts, remove_bundle
 from onggi.engine.core import Core
 from onggi.errors import Conflict, FailedPrecondition, OnggiError
 from onggi.oci.digest import Digest
 from onggi.oci.quoting import quoted
-from onggi.record import record
 from onggi.runtime.cgroups import end_groups, group_path
-from onggi.runtime.client import Attached, running_directory
+from onggi.runtime.client import Attached
+from onggi.runtime.directories import running_directory
 from onggi.runtime.host import HostFacts
-from onggi.runtime.launch import launch_supervisor
+from onggi.runtime.launch import NewSupervisor
 from onggi.runtime.namespaces import shared_container
 from onggi.runtime.request import spec_request
 from onggi.runtime.runc import Runc, runtime_environment
@@ -45,34 +48,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "AttachRequest",
-    "Started",
     "container_runtime",
     "end_processes",
-    "runtime_state",
     "start_container",
-    "supervisor_lock",
 ]
 
 _START_IT = "start it first: its namespaces are to be shared"
-
-
-@record
-class AttachRequest:
-    """Streams that the caller has from before the start. ``removes``: it removes the container at the end."""
-
-    stdin: bool = False
-    stdout: bool = True
-    stderr: bool = True
-    removes: bool = False
-
-
-@record
-class Started:
-    """The stream of who attached, and warnings."""
-
-    attached: Attached | None
-    warnings: tuple[str, ...]
 
 
 class NoDeviceDriver(FailedPrecondition):
@@ -85,19 +66,9 @@ class NoDeviceDriver(FailedPrecondition):
         )
 
 
-def supervisor_lock(id: str) -> str:
-    """Held by a container's supervisor, and by who starts or removes it."""
-    return f"supervisor-{id}"
-
-
 def container_runtime(core: Core, host_config: Mapping[str, Any]) -> Runc:
     """The OCI runtime that a container asks for. Raises RuntimeMissing."""
     return runtime_of(core.config, host_config.get("Runtime") or "")
-
-
-def runtime_state(core: Core, stored: StoredContainer) -> Path:
-    """Where the runtime keeps what it knows of a container: there from its creation to its deletion."""
-    return runtime_root(core.config, stored.host_config.get("Runtime") or "") / stored.id
 
 
 def _group(core: Core, stored: StoredContainer, host: HostFacts) -> str:
@@ -116,10 +87,15 @@ def end_processes(core: Core, stored: StoredContainer) -> None:
 
 
 def start_container(
-    core: Core, networks: Networks, stored: StoredContainer, lease: Lease, attach: AttachRequest | None = None
+    core: Core,
+    networks: Networks,
+    stored: StoredContainer,
+    lease: Lease,
+    attach: AttachRequest | None,
+    supervisor: NewSupervisor,
 ) -> Started:
     """Start it under ``lease``, which this call releases on failure and hands over on success."""
-    starting = _Starting(core, networks, stored)
+    starting = _Starting(core, networks, stored, supervisor)
     try:
         return starting.run(lease, attach)
     except OnggiError as error:
@@ -132,8 +108,11 @@ def start_container(
 class _Starting:
     """One start."""
 
-    def __init__(self, core: Core, networks: Networks, stored: StoredContainer) -> None:
+    def __init__(
+        self, core: Core, networks: Networks, stored: StoredContainer, supervisor: NewSupervisor
+    ) -> None:
         self._core = core
+        self._supervisor = supervisor
         self._networks = networks
         self._stored = stored
         self._host = host_facts(core.config)
@@ -299,7 +278,8 @@ class _Starting:
             descriptors.append(theirs.fileno())
         try:
             instructions = self._instructions(user, attach) | {"network": connection.ending}
-            launch_supervisor(instructions, [*descriptors, *connection.descriptors], connection.finish)
+            everything = [*descriptors, *connection.descriptors]
+            self._supervisor.launch(instructions, everything, connection.finish)
         except BaseException:
             if ours is not None:
                 ours.close()
@@ -357,12 +337,6 @@ def _check_device_requests(host_config: Mapping[str, Any]) -> None:
     for request in host_config.get("DeviceRequests") or ():
         wanted = " ".join(f"[{' '.join(some)}]" for some in request.get("Capabilities") or ())
         raise NoDeviceDriver(request.get("Driver") or "", wanted)
-
-
-def event_attributes(stored: StoredContainer) -> dict[str, str]:
-    """What events say of a container: labels, image, name."""
-    labels = stored.config.get("Labels") or {}
-    return {**labels, "image": str(stored.config.get("Image") or ""), "name": stored.name}
 
 
 _CLEANUP = (

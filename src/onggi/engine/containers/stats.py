@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Mapping
 
-from onggi.engine.containers.removal import is_running
+from onggi.engine.containers.running import is_running
 from onggi.engine.containers.start import container_runtime
 from onggi.engine.core import Core
 from onggi.errors import OnggiError

@@ -18,7 +18,7 @@ from onggi.linux.mount_calls import MOUNT_ATTR_RDONLY, mount_setattr, move_mount
 from onggi.linux.namespaces import copied_mount_namespace
 from onggi.linux.openat2 import open_in_root
 from onggi.record import record
-from onggi.runtime.client import running_directory
+from onggi.runtime.directories import running_directory
 from onggi.store.containers import StoredContainer
 
 __all__ = ["stopped_root"]

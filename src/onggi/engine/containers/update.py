@@ -6,17 +6,16 @@ Source: moby ``daemon/update.go``, ``container/container_unix.go`` (UpdateContai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import time_ns
 
 from onggi.engine.containers.checks import check_host_config
-from onggi.engine.containers.removal import is_running
-from onggi.engine.containers.start import container_runtime, event_attributes
+from onggi.engine.containers.container_events import emit
+from onggi.engine.containers.running import is_running
+from onggi.engine.containers.start import container_runtime
 from onggi.engine.core import Core
 from onggi.errors import Conflict, OnggiError
 from onggi.runtime.host import HostFacts
 from onggi.runtime.resources import resources
 from onggi.store.containers import StoredContainer
-from onggi.store.journal import Event
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -78,8 +77,7 @@ def update_container(core: Core, stored: StoredContainer, wanted: Mapping[str, A
         except OnggiError as error:
             core.containers.update_host_config(stored.id, lambda host_config: host_config.update(before))
             raise CannotUpdate(stored.id, error.message, error.hint) from error
-    attributes = event_attributes(stored)
-    core.journal.append(Event("container", "update", stored.id, attributes, time_ns()))
+    emit(core, "update", stored)
     return warnings
 
 

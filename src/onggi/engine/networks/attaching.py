@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from onggi.engine.containers.networking import Connection, bare, unconnected
 from onggi.engine.containers.removal import settle
-from onggi.engine.containers.start import supervisor_lock
+from onggi.engine.containers.running import supervisor_lock
 from onggi.engine.core import Core
 from onggi.engine.networks.endpoint import (
     METRIC_STEP,
@@ -37,7 +37,7 @@ from onggi.network.ports import PublishedPort, mappings, publish
 from onggi.network.store import LOCK
 from onggi.oci.digest import random_id
 from onggi.record import replace
-from onggi.runtime.client import running_directory
+from onggi.runtime.directories import running_directory
 from onggi.runtime.supervisor.network import NAMESPACE, leaves_traces, network_events, unplugged
 from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from onggi.engine.containers.network_files import resolv_conf
 from onggi.engine.containers.networking import absent_endpoint
-from onggi.engine.containers.removal import is_running
+from onggi.engine.containers.running import is_running
 from onggi.engine.core import Core
 from onggi.engine.networks.attaching import ContainerNetworks
 from onggi.engine.networks.endpoint import Joined, endpoint_fields, host_lines

@@ -53,7 +53,11 @@ _LINGER_S = 3600.0
 
 
 def main(fd: int) -> None:
-    """Serve the instructions that come on descriptor ``fd``."""
+    """Serve the instructions that come on descriptor ``fd``; without any, end with the caller."""
+    if os.fork():
+        # The caller waits for this process only: whoever lives on has no parent that must.
+        os._exit(0)
+    _leave_caller()
     caller = socket.socket(fileno=fd)
     data, descriptors, _, _ = socket.recv_fds(caller, MAX_INSTRUCTION_BYTES, _MAX_DESCRIPTORS)
     if not data:
@@ -65,10 +69,7 @@ def main(fd: int) -> None:
     if given["version"] != VERSION:
         _tell(caller, {"error": f"supervisor of version {VERSION}, instructions of {given['version']}"})
         return
-    if os.fork():
-        # The caller waits for this process only: whoever lives on has no parent that must.
-        os._exit(0)
-    _leave_caller(given["directory"])
+    _keep_complaints(os.path.join(given["directory"], "supervisor.log"))
     gc.freeze()
     try:
         supervisor = Supervisor(caller, given, descriptors)
@@ -79,20 +80,19 @@ def main(fd: int) -> None:
     supervisor.run()
 
 
-def _leave_caller(directory: str) -> None:
+def _leave_caller() -> None:
     os.setsid()
     os.chdir("/")
     os.umask(0o022)
-    errors = os.open(
-        os.path.join(directory, "supervisor.log"),
-        os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC,
-        0o600,
-    )
-    os.dup2(errors, 2)
-    os.close(errors)
     _write("/proc/self/oom_score_adj", _OOM_SCORE)
     _leave_cgroup()
     kernel.become_subreaper()
+
+
+def _keep_complaints(path: str) -> None:
+    errors = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.dup2(errors, 2)
+    os.close(errors)
 
 
 def _leave_cgroup() -> None:
