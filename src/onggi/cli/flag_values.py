@@ -7,9 +7,12 @@ ValueError. Source: docker/cli ``opts``, moby ``docker/go-units``.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from onggi.runtime.namespaces import OWN_SYSCTL_PREFIXES, OWN_SYSCTLS
+
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "attach",
@@ -45,10 +48,10 @@ _ULIMITS = frozenset(
     | {"rtprio", "rttime", "sigpending", "stack"}
 )
 _STREAMS = ("stdin", "stdout", "stderr")
-_MODE = re.compile(r"[rwm]{1,3}")
-_CGROUP_RULE = re.compile(r"[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}")
+_MODE = r"[rwm]{1,3}"
+_CGROUP_RULE = r"[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}"
 _LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*\.?"
 _DOMAIN_LENGTH = 255
 
 
@@ -166,11 +169,11 @@ def device(text: str) -> dict[str, str]:
         raise ValueError(f"bad format for path: {text}")
     inside, access = parts[0], "rwm"
     for part in parts[1:]:
-        if _MODE.fullmatch(part) and len(set(part)) == len(part):
+        if re.fullmatch(_MODE, part) and len(set(part)) == len(part):
             access = part
         else:
             inside = part
-    if len(parts) == 3 and not _MODE.fullmatch(parts[2]):
+    if len(parts) == 3 and not re.fullmatch(_MODE, parts[2]):
         raise ValueError(f"bad mode specified: {parts[2]}")
     for path in (parts[0], inside):
         if not path.startswith("/"):
@@ -180,7 +183,7 @@ def device(text: str) -> dict[str, str]:
 
 def device_cgroup_rule(text: str) -> str:
     """``c 42:* rwm``."""
-    if _CGROUP_RULE.fullmatch(text) is None:
+    if re.fullmatch(_CGROUP_RULE, text) is None:
         raise ValueError(f"invalid device cgroup format '{text}'")
     return text
 
@@ -272,7 +275,7 @@ def domain(text: str) -> str:
     trimmed = text.strip()
     if trimmed == ".":
         return trimmed
-    if len(trimmed) > _DOMAIN_LENGTH or _DOMAIN.fullmatch(trimmed) is None:
+    if len(trimmed) > _DOMAIN_LENGTH or re.fullmatch(_DOMAIN, trimmed) is None:
         raise ValueError(f"{text} is not a valid domain")
     return trimmed
 

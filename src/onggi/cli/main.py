@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from onggi.cli.command import PROGRAM, Arity, Command, Group, Program
+from onggi.cli.command import PROGRAM, Arity, Command, Group, Program, named
 from onggi.cli.flags import Flag, FlagError, HelpRequested, parse_flags
 from onggi.cli.output import Output
 from onggi.cli.session import Failure, Session, Terminated
@@ -222,12 +222,8 @@ def _unknown(program: Program, path: str, group: Group | None) -> NoReturn:
 
 
 def _run(session: Session) -> int:
-    module, _, function = session.command.run.partition(":")
     try:
-        from importlib import import_module
-
-        handler = getattr(import_module(f"onggi.cli.{module}"), function)
-        return int(handler(session))
+        return int(named(session.command.run)(session))
     except (Failure, BrokenPipeError):
         raise
     except Exception as error:

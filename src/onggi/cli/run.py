@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from onggi.cli.command import PROGRAM
 from onggi.cli.container_options import create_request
 from onggi.cli.session import Failure, Session
-from onggi.errors import NotFound, OnggiError, Unsupported
+from onggi.errors import Conflict, NotFound, OnggiError, Unsupported
 from onggi.runtime.oci_runtime import NotExecutable, ProgramNotFound, RuntimeFailed
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -36,12 +36,22 @@ def run(session: Session) -> int:
     from onggi.runtime.launch import NewSupervisor
 
     try:
-        with NewSupervisor() as supervisor:
+        with NewSupervisor(_load_the_rest) as supervisor:
             return _run(session, supervisor)
     except OnggiError as error:
         session.out.flush()
         session.report(error)
         return _status(error)
+
+
+def _load_the_rest() -> None:
+    """What being attached and the end need, loaded while the container starts."""
+    import shutil
+
+    from onggi.cli import attached
+    from onggi.engine.containers import ending, removal
+
+    del shutil, attached, ending, removal
 
 
 def _status(error: OnggiError) -> int:
@@ -100,9 +110,9 @@ def _run_attached(
 
 def _remove(container: Container) -> None:
     try:
-        container.remove(force=True)
-    except NotFound:
-        return  # its supervisor, or another command, was quicker
+        container.remove()
+    except (NotFound, Conflict):
+        return  # its supervisor, or another command, was quicker; or it was restarted meanwhile
 
 
 def _create(session: Session, request: CreateRequest) -> Created:

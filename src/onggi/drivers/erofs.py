@@ -120,7 +120,7 @@ class Erofs:
         remove_tree(staged.directory, must_succeed=True)
         make_directory(staged.directory, 0o710)
 
-    def install(self, staged: StagedDirectory, parent: CacheID | None) -> None:
+    def install(self, staged: StagedDirectory, parent: CacheID | None, *, durable: bool = True) -> None:
         """Move a staged layer into place; not yet durable."""
         if parent is not None:
             stage_file(staged.directory / PARENT, parent.encode("ascii"), 0o600)

@@ -152,11 +152,17 @@ class Overlay2:
         """Forget what was unpacked."""
         unpacked.empty(staged)
 
-    def install(self, staged: StagedDirectory, parent: CacheID | None) -> None:
-        """Move a staged layer into place and mark its parent ``committed``; not yet durable."""
+    def install(self, staged: StagedDirectory, parent: CacheID | None, *, durable: bool = True) -> None:
+        """Move a staged layer into place and mark its parent ``committed``; not yet durable.
+
+        Not ``durable``: it never will be.
+        """
         if parent is not None:
             lower = self._lower_for_child(parent).encode("ascii")
-            write_file(staged.directory / "lower", lower, 0o644, durable_name=False)
+            if durable:
+                write_file(staged.directory / "lower", lower, 0o644, durable_name=False)
+            else:
+                stage_file(staged.directory / "lower", lower, 0o644)
             make_directory(staged.directory / "work", 0o700)
             self._mark_committed(parent)
         target = self.path(staged.cache_id)

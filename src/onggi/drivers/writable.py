@@ -10,6 +10,7 @@ runs, or closed.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from onggi.store.atomic import make_directory
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from onggi.drivers.erofs import Erofs
 
 __all__ = ["ErofsWritable", "Overlay2Writable", "open_writable"]
@@ -48,6 +51,34 @@ def _options() -> tuple[str, ...]:
     return tuple(f"{name}=off" for name in names if os.path.exists(f"{_PARAMETERS}/{name}"))
 
 
+def _mount(
+    lowers: Sequence[Path | int], upper: Path, work: Path, options: tuple[str, ...], *, volatile: bool
+) -> int:
+    from onggi.linux.mount import MountError, overlay_writable
+
+    _forget_volatile(work)
+    if volatile:
+        try:
+            return overlay_writable(lowers, upper, work, options=(*options, "volatile"))
+        except MountError as error:
+            if error.errno != errno.EINVAL:
+                raise  # else the kernel, older than 5.10, does not know the word
+    return overlay_writable(lowers, upper, work, options=options)
+
+
+def _forget_volatile(work: Path) -> None:
+    """The mark by which the kernel refuses an upper directory whose volatile mount may have been cut off.
+
+    The containers that have one are removed after a crash, not started again.
+    """
+    mark = f"{work}/work/incompat"
+    try:
+        os.rmdir(f"{mark}/volatile")
+        os.rmdir(mark)
+    except OSError:
+        return
+
+
 class Overlay2Writable:
     """Writable layers in Docker's overlay2 layout."""
 
@@ -58,9 +89,8 @@ class Overlay2Writable:
         """Lay out an empty writable layer."""
         return self._driver.stage(directory, cache_id, link, committed=False)
 
-    def mount(self, cache_id: CacheID) -> int:
+    def mount(self, cache_id: CacheID, *, volatile: bool = False) -> int:
         """The layer on its stack, detached; the caller closes it. Raises MountError, DataLoss."""
-        from onggi.linux.mount import overlay_writable
         from onggi.linux.mount_calls import open_tree
 
         lowers = self._driver.lowers(cache_id)
@@ -68,7 +98,7 @@ class Overlay2Writable:
         if not lowers:
             return open_tree(diff)
         work = self._driver.path(cache_id) / "work"
-        return overlay_writable(lowers, diff, work, options=_options())
+        return _mount(lowers, diff, work, _options(), volatile=volatile)
 
 
 class ErofsWritable:
@@ -84,9 +114,8 @@ class ErofsWritable:
         make_directory(directory / "work", 0o700)
         return staged
 
-    def mount(self, cache_id: CacheID) -> int:
+    def mount(self, cache_id: CacheID, *, volatile: bool = False) -> int:
         """The layer on its stack, detached; the caller closes it. Raises CannotMount, DataLoss."""
-        from onggi.linux.mount import overlay_writable
         from onggi.linux.mount_calls import open_tree
 
         layer = self._driver.path(cache_id)
@@ -98,4 +127,4 @@ class ErofsWritable:
         # and a commit of it would differ from one on overlay2.
         options = (*_options(), "xino=auto")
         with self._driver.opened(CacheID(below[0].name)) as lowers:
-            return overlay_writable(lowers, layer / "diff", layer / "work", options=options)
+            return _mount(lowers, layer / "diff", layer / "work", options, volatile=volatile)

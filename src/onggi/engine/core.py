@@ -320,7 +320,10 @@ class Core:
         Those that a pull was told to keep stay.
         """
         discarded = 0
-        if not any(self.layout.blobs.glob("sha256/*")):
+        try:
+            if not os.listdir(self.layout.blobs / "sha256"):
+                return 0
+        except FileNotFoundError:
             return 0
         for digest in self.blobs.held():
             diff_id = self.distribution.diff_id(digest)

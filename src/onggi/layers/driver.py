@@ -67,8 +67,11 @@ class StorageDriver(Protocol):
     def empty(self, staged: StagedDirectory) -> None:
         """Forget what a worker made of a staged layer, before a second try."""
 
-    def install(self, staged: StagedDirectory, parent: CacheID | None) -> None:
-        """Move a staged layer into place; a damaged one of the same cache-id is replaced."""
+    def install(self, staged: StagedDirectory, parent: CacheID | None, *, durable: bool = True) -> None:
+        """Move a staged layer into place; a damaged one of the same cache-id is replaced.
+
+        Not ``durable``: nobody will flush it, a power cut may take it.
+        """
 
     def path(self, cache_id: CacheID) -> Path:
         """The layer's directory."""

@@ -43,8 +43,11 @@ class WritableDriver(Protocol):
     def stage(self, directory: Path, cache_id: CacheID, link: LinkID) -> StagedDirectory:
         """Lay out an empty writable layer in ``directory``, which must not exist."""
 
-    def mount(self, cache_id: CacheID) -> int:
-        """A detached mount of the layer on its stack; the caller closes it."""
+    def mount(self, cache_id: CacheID, *, volatile: bool = False) -> int:
+        """A detached mount of the layer on its stack; the caller closes it.
+
+        ``volatile``: what is written need not outlive the host, so nothing is flushed for it.
+        """
 
 
 class NoWritableLayer(DataLoss):
@@ -114,8 +117,11 @@ class WritableLayers:
         mount_id = CacheID.random()
         layer = WritableLayer(mount_id, CacheID(f"{mount_id}-init"), parent)
         below = None if parent is None else self._cache_id(parent)
-        with self._staged(layer.init_id, below), self._staged(mount_id, layer.init_id) as base:
-            self._fill(layer.init_id, fill)
+        with (
+            self._staged(layer.init_id, below, durable=durable),
+            self._staged(mount_id, layer.init_id, durable=durable) as base,
+        ):
+            self._fill(layer.init_id, fill, volatile=not durable)
             self._commit(container, layer, base, durable)
         return layer
 
@@ -126,7 +132,7 @@ class WritableLayers:
         return record.cache_id
 
     @contextmanager
-    def _staged(self, cache_id: CacheID, below: CacheID | None) -> Iterator[Path]:
+    def _staged(self, cache_id: CacheID, below: CacheID | None, *, durable: bool) -> Iterator[Path]:
         """An installed directory that is undone by ``recover`` unless something names it by the end."""
         locks = self._layers.locks
         with locks.acquire(f"staging-{cache_id}", exclusive=True) as lease:
@@ -135,17 +141,18 @@ class WritableLayers:
             make_directory(base / "layerdb", 0o700)
             try:
                 staged = self._driver.stage(base / "layer", cache_id, LinkID.random())
-                self._layers.driver.install(staged, below)
+                self._layers.driver.install(staged, below, durable=durable)
                 yield base
             except BaseException:
                 self._layers.driver.remove(cache_id)
                 raise
             finally:
+                os.rmdir(base / "layerdb")
                 remove_tree(base)
                 lease.release(remove=True)
 
-    def _fill(self, init_id: CacheID, fill: Callable[[int], None]) -> None:
-        root = self._driver.mount(init_id)
+    def _fill(self, init_id: CacheID, fill: Callable[[int], None], *, volatile: bool) -> None:
+        root = self._driver.mount(init_id, volatile=volatile)
         try:
             fill(root)
         finally:
@@ -166,9 +173,9 @@ class WritableLayers:
 
     # --- using ------------------------------------------------------------------------------
 
-    def mount(self, layer: WritableLayer) -> int:
-        """The container's root, detached; the caller closes it."""
-        return self._driver.mount(layer.mount_id)
+    def mount(self, layer: WritableLayer, *, volatile: bool = False) -> int:
+        """The container's root, detached; the caller closes it. ``volatile`` as for the driver."""
+        return self._driver.mount(layer.mount_id, volatile=volatile)
 
     def rootfs(self, layer: WritableLayer) -> Path:
         """Where the root is attached while the container runs."""

@@ -15,9 +15,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from onggi.errors import InvalidArgument
 from onggi.linux.mount_calls import (
@@ -42,8 +40,9 @@ from onggi.linux.mount_calls import (
     unmount,
 )
 
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from onggi.linux.mount_calls import Name
 
@@ -168,26 +167,14 @@ def _in_namespace_of_its_own(
     lowers: Sequence[Layer], layers: dict[str, Layer | None], options: Sequence[str]
 ) -> int:
     """mount(2) needs a place: one that only a short-lived thread can see, where a copy is taken off it."""
-    made: list[int] = []
-    failure: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            libc = ctypes.CDLL(None, use_errno=True)
-            if libc.unshare(ctypes.c_int(_CLONE_NEWNS)) < 0:
-                raise MountError("unshare the mount namespace", ctypes.get_errno())
-            mount("none", "/", "", MS_REC | MS_PRIVATE)
-            _mount_at_once("/proc", lowers, layers, options)
-            made.append(open_tree("/proc"))
-        except BaseException as error:
-            failure.append(error)
+    def work() -> int:
+        _unshare(_CLONE_NEWNS, "unshare the mount namespace")
+        mount("none", "/", "", MS_REC | MS_PRIVATE)
+        _mount_at_once("/proc", lowers, layers, options)
+        return open_tree("/proc")
 
-    thread = threading.Thread(target=work, name="overlay-mount")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return made[0]
+    return _in_thread(work)
 
 
 def _mount_by_steps(
@@ -284,23 +271,40 @@ def _option_string(lowers: list[bytes], others: dict[str, bytes], options: Seque
 
 def _mount_from_descriptors(target: bytes, text: bytes, flags: int) -> None:
     """mount(2) in a thread whose working directory is /proc/self/fd, its own after unshare(CLONE_FS)."""
+
+    def work() -> int:
+        _unshare(_CLONE_FS, "unshare the working directory")
+        os.chdir("/proc/self/fd")
+        mount("overlay", target, "overlay", flags, text)
+        return 0
+
+    _in_thread(work)
+
+
+def _unshare(what: int, action: str) -> None:
+    if ctypes.CDLL(None, use_errno=True).unshare(ctypes.c_int(what)) < 0:
+        raise MountError(action, ctypes.get_errno())
+
+
+def _in_thread(work: Callable[[], int]) -> int:
+    """What it gives, in a thread that may part with what threads share."""
+    from threading import Thread
+
+    made: list[int] = []
     failure: list[BaseException] = []
 
-    def work() -> None:
+    def run() -> None:
         try:
-            libc = ctypes.CDLL(None, use_errno=True)
-            if libc.unshare(ctypes.c_int(_CLONE_FS)) < 0:
-                raise MountError("unshare the working directory", ctypes.get_errno())
-            os.chdir("/proc/self/fd")
-            mount("overlay", target, "overlay", flags, text)
+            made.append(work())
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=work, name="overlay-mount")
+    thread = Thread(target=run, name="overlay-mount")
     thread.start()
     thread.join()
     if failure:
         raise failure[0]
+    return made[0]
 
 
 def _as_path(layer: Layer, stack: ExitStack) -> bytes:

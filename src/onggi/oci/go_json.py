@@ -16,9 +16,9 @@ __all__ = ["dump", "raw_members"]
 
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 # Go before 1.22 has no short form of these two; escapes are matched in pairs, so that \\b is no match.
-_SHORT = re.compile(r"\\(?:\\|b|f)")
+_SHORT = r"\\(?:\\|b|f)"
 _SPACE = re.compile(r"[ \t\r\n]*")
-_STRING_OR_SPACE = re.compile(r'"(?:[^"\\]|\\.)*"|[ \t\r\n]+')
+_STRING_OR_SPACE = r'"(?:[^"\\]|\\.)*"|[ \t\r\n]+'
 _LONG = {"\\b": "\\u0008", "\\f": "\\u000c"}
 
 
@@ -26,7 +26,7 @@ def dump(document: Any, *, compat: str = "28") -> bytes:
     """The bytes for a document of dicts (in their order), lists, strings, numbers; ``compat`` is Config's."""
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).translate(_ESCAPES)
     if compat == "20.10":
-        text = _SHORT.sub(lambda match: _LONG.get(match[0], match[0]), text)
+        text = re.sub(_SHORT, lambda match: _LONG.get(match[0], match[0]), text)
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -58,5 +58,5 @@ def _beyond_space(text: str, position: int) -> int:
 
 
 def _compact(text: str) -> bytes:
-    short = _STRING_OR_SPACE.sub(lambda match: match[0] if match[0][0] == '"' else "", text)
+    short = re.sub(_STRING_OR_SPACE, lambda match: match[0] if match[0][0] == '"' else "", text)
     return short.translate(_ESCAPES).encode("utf-8", "surrogateescape")

@@ -26,7 +26,7 @@ ZERO_TIME = "0001-01-01T00:00:00Z"
 _ZERO_NS = -62135596800 * 10**9
 _SECOND = 10**9
 
-_RFC3339 = re.compile(
+_RFC3339 = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
@@ -57,7 +57,7 @@ def parse_ns(text: str) -> int | None:
 
     Digits of the fraction after the ninth are cut.
     """
-    match = _RFC3339.fullmatch(text)
+    match = re.fullmatch(_RFC3339, text)
     if match is None:
         return None
     seconds = _utc_seconds(*(int(part) for part in match.groups()[:6]))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from onggi import errors
 from onggi.errors import Conflict, DeadlineExceeded, OnggiError
+from onggi.linux.unix_socket import SHUT_RDWR, SHUT_WR, UnixSocket, receive_with, stream_socket
 from onggi.runtime.directories import running_directory
 from onggi.runtime.supervisor.protocol import CONTROL, FRAME, RESULT, VERSION
 
@@ -40,7 +41,7 @@ class Attached:
     the last frame said, or None when the supervisor died. Writing is standard input.
     """
 
-    def __init__(self, connection: socket.socket, received: bytes = b"", pid: int = 0) -> None:
+    def __init__(self, connection: UnixSocket, received: bytes = b"", pid: int = 0) -> None:
         self._socket = connection
         self._received = bytearray(received)
         self._deadline: float | None = None
@@ -90,7 +91,7 @@ class Attached:
     def close_input(self) -> None:
         """The end of standard input."""
         try:
-            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.shutdown(SHUT_WR)
         except OSError:
             pass  # it has ended
 
@@ -98,7 +99,7 @@ class Attached:
         """Detach from another thread than the one that reads: its reading ends."""
         self._closed = True
         try:
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(SHUT_RDWR)
         except OSError:
             pass  # it has ended
 
@@ -128,7 +129,7 @@ class SupervisorClient:
 
     def request(self, op: str, *, timeout_s: float | None = _TIMEOUT_S, **fields: Any) -> dict[str, Any]:
         """The answer. Raises NoSupervisor, DeadlineExceeded, and what the supervisor refuses with."""
-        with self._connect() as connection:
+        with closing(self._connect()) as connection:
             answer, _, _ = self._ask(connection, op, timeout_s, fields)
             return answer
 
@@ -145,7 +146,7 @@ class SupervisorClient:
 
         As the container sees it, or ``bare``: without what is mounted in it.
         """
-        with self._connect() as connection:
+        with closing(self._connect()) as connection:
             _, _, descriptors = self._ask(connection, "rootfs", _TIMEOUT_S, {"bare": bare})
             return descriptors[0]
 
@@ -159,13 +160,13 @@ class SupervisorClient:
         connection.settimeout(None)
         return Attached(connection, rest, int(answer.get("pid") or 0))
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> UnixSocket:
         """By way of a descriptor of the directory: an address of AF_UNIX has 107 bytes."""
         try:
             fd = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise NoSupervisor(self._id) from error
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = stream_socket()
         try:
             connection.connect(f"/proc/self/fd/{fd}/{CONTROL}")
         except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -176,7 +177,7 @@ class SupervisorClient:
         return connection
 
     def _ask(
-        self, connection: socket.socket, op: str, timeout_s: float | None, fields: dict[str, Any]
+        self, connection: UnixSocket, op: str, timeout_s: float | None, fields: dict[str, Any]
     ) -> tuple[dict[str, Any], bytes, list[int]]:
         connection.settimeout(timeout_s)
         try:
@@ -204,16 +205,14 @@ class SupervisorClient:
         return make(f"Container {self._id} {text}" if kind == "Conflict" else f"{action}: {text}")
 
 
-def _receive_line(connection: socket.socket) -> tuple[bytes, bytes, list[int]]:
+def _receive_line(connection: UnixSocket) -> tuple[bytes, bytes, list[int]]:
     """The answer, what came after it, and descriptors; nothing when the other side is gone."""
     received, descriptors = b"", []
     while b"\n" not in received:
-        data, fds, _, _ = socket.recv_fds(connection, _ANSWER_BYTES, 4)
+        data, fds = receive_with(connection, _ANSWER_BYTES, 4)
         descriptors += fds
         if not data:
             return b"", b"", descriptors
         received += data
     line, _, rest = received.partition(b"\n")
-    for fd in descriptors:
-        os.set_inheritable(fd, False)
     return line, rest, descriptors

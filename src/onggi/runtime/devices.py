@@ -32,7 +32,7 @@ __all__ = [
     "node_entry",
 ]
 
-_RULE = re.compile(r"([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})")
+_RULE = r"([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})"
 _FUSE = (10, 229)
 # null, zero … by major and minor, in Docker's order: zero, null, urandom, random, tty, console.
 _USABLE = ((1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1))
@@ -83,7 +83,7 @@ def cgroup_rules(rules: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def _parse_rule(text: str) -> dict[str, Any]:
-    match = _RULE.fullmatch(text)
+    match = re.fullmatch(_RULE, text)
     if match is None:
         raise InvalidDevice(
             f"invalid device cgroup rule format: '{text}'", hint="the form is 'TYPE MAJOR:MINOR ACCESS'"

@@ -28,7 +28,7 @@ _MACHINES = {
     "i386": "386",
     "i686": "386",
 }
-_RELEASE = re.compile(r"(\d+)\.(\d+)")
+_RELEASE = r"(\d+)\.(\d+)"
 
 
 @record
@@ -84,7 +84,7 @@ def go_architecture(machine: str) -> str:
 
 def kernel_version(release: str) -> tuple[int, int]:
     """Major and minor of ``6.1.0-13-amd64``; (0, 0) for what has none."""
-    match = _RELEASE.match(release)
+    match = re.match(_RELEASE, release)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
@@ -109,7 +109,12 @@ def _sysctl_exists(name: str) -> bool:
 
 
 def _thermal() -> tuple[str, ...]:
-    return tuple(sorted(str(path) for path in _CPU.glob("cpu[0-9]*/thermal_throttle")))
+    try:
+        names = os.listdir(_CPU)
+    except OSError:
+        return ()
+    paths = (f"{_CPU}/{name}/thermal_throttle" for name in names if name[:3] == "cpu" and name[3:].isdigit())
+    return tuple(sorted(path for path in paths if os.path.exists(path)))
 
 
 def _in_user_namespace() -> bool:

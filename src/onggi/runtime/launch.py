@@ -8,10 +8,10 @@ the engine, imports next to nothing.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 
 from onggi.errors import DeadlineExceeded, FailedPrecondition
+from onggi.linux.unix_socket import packet_pair, send_with
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -48,11 +48,13 @@ class LogFailed(FailedPrecondition):
 class NewSupervisor:
     """A supervisor that comes up and waits for its instructions; :meth:`close` sends it away.
 
+    ``meanwhile`` is called while the container starts: to load what its end will need.
     Raises SupervisorFailed.
     """
 
-    def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self._meanwhile = meanwhile
+        self._socket, theirs = packet_pair()
         try:
             self._pid = _spawn(theirs.fileno())
         except BaseException:
@@ -92,6 +94,7 @@ class NewSupervisor:
         with self:
             ready()
             self._send({"version": VERSION, **instructions}, descriptors)
+            self._meanwhile()
             answer = self._receive()
         if "error" not in answer:
             return
@@ -106,10 +109,8 @@ class NewSupervisor:
     def _send(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
         import json
 
-        data = json.dumps(message).encode()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * len(data))
         try:
-            socket.send_fds(self._socket, [data], list(descriptors))
+            send_with(self._socket, json.dumps(message).encode(), descriptors)
         except OSError as error:
             raise SupervisorFailed(error.strerror or str(error)) from error
 

@@ -104,6 +104,11 @@ def write_file(path: Path, data: bytes, mode: int, *, durable_name: bool = True)
 
 def remove_tree(path: Path, *, must_succeed: bool = False) -> None:
     """Delete a directory and all below it, immutable files too; what is gone already is no error."""
+    try:
+        os.rmdir(path)
+        return
+    except OSError:
+        pass  # it holds something, or is not there
     # Imported here: it brings every archive format along, and looking needs none of it.
     import shutil
 

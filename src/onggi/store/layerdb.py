@@ -26,8 +26,8 @@ TAR_SPLIT = "tar-split.json.gz"
 _CHAIN_NAME = re.compile(r"[0-9a-f]{64}")
 # Docker's random names, and those that BuildKit gives to the layers it makes.
 _CACHE_ID = re.compile(r"[0-9a-f]{64}|[0-9a-z]{25}")
-_REMOVING = re.compile(r"([0-9a-f]{64})-[0-9a-f]{64}-removing")
-_SIZE = re.compile(r"[+-]?[0-9]{1,19}")
+_REMOVING = r"([0-9a-f]{64})-[0-9a-f]{64}-removing"
+_SIZE = r"[+-]?[0-9]{1,19}"
 
 
 class CorruptLayer(DataLoss):
@@ -119,7 +119,7 @@ class LayerDB:
         size = _text(path / "size")
         if not _CACHE_ID.fullmatch(cache_id):
             raise ValueError(f"cache-id {cache_id!r} is no name that Docker gives")
-        if not _SIZE.fullmatch(size):
+        if not re.fullmatch(_SIZE, size):
             raise ValueError(f"size {size!r} is not a decimal number")
         record = LayerRecord(
             chain,
@@ -184,7 +184,7 @@ class LayerDB:
 
     def removals(self) -> list[Path]:
         """Layers whose removal was interrupted."""
-        return [self._sha256 / name for name in self._names() if _REMOVING.fullmatch(name)]
+        return [self._sha256 / name for name in self._names() if re.fullmatch(_REMOVING, name)]
 
     def containers(self) -> dict[str, ChainID]:
         """Container id → the chain its writable layer stands on."""

@@ -33,9 +33,10 @@ _FLOCK = struct.Struct("@hhqqi0q")
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.002, 0.1
 
 
-def _set(fd: int, kind: int) -> bool:
+def _set(fd: int, kind: int, *, wait: bool = False) -> bool:
+    command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0))
+        fcntl.fcntl(fd, command, _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0))
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
@@ -93,27 +94,32 @@ class LockDirectory:
 
     def acquire(self, name: str, *, exclusive: bool, cancel: CancelToken | None = None) -> Lease:
         """Wait for the lease. Raises Cancelled or DeadlineExceeded by ``cancel``."""
-        token = cancel or CancelToken()
         wait_s = _FIRST_WAIT_S
-        while True:
-            lease = self.try_acquire(name, exclusive=exclusive)
-            if lease is not None:
-                return lease
-            token.check()
-            token.sleep(wait_s)
+        while (lease := self._take(name, exclusive, wait=cancel is None)) is None:
+            if cancel is not None:
+                cancel.check()
+                cancel.sleep(wait_s)
             wait_s = min(wait_s * 1.5, _LONGEST_WAIT_S)
+        return lease
 
     def try_acquire(self, name: str, *, exclusive: bool) -> Lease | None:
         """The lease, or None when somebody holds one that excludes it."""
+        return self._take(name, exclusive, wait=False)
+
+    def _take(self, name: str, exclusive: bool, *, wait: bool) -> Lease | None:
         path = self._directory / name
         while True:
             fd = self._open(path)
-            if not _set(fd, fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK):
+            try:
+                taken = _set(fd, fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK, wait=wait)
+            except BaseException:
                 os.close(fd)
-                return None
-            if _is_still_there(fd, path):
+                raise
+            if taken and _is_still_there(fd, path):
                 return Lease(fd, path, exclusive=exclusive)
             os.close(fd)
+            if not taken:
+                return None
 
     def is_held(self, name: str) -> bool:
         """True when somebody holds the lease, shared or not; makes no file."""

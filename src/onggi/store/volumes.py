@@ -55,7 +55,7 @@ DRIVER = "local"
 ANONYMOUS = "com.docker.volume.anonymous"
 """The label of a volume that nobody gave a name (Docker 23 and later); its value is empty."""
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 _NAME_LIMIT = 240
 """Bytes of a name: a lock is named after it, and the file system takes 255."""
 
@@ -157,7 +157,7 @@ class VolumeStore:
 
     def exists(self, name: str) -> bool:
         """Whether there is such a volume."""
-        return bool(_NAME.fullmatch(name)) and self.path(name).is_dir()
+        return bool(re.fullmatch(_NAME, name)) and self.path(name).is_dir()
 
     def get(self, name: str) -> StoredVolume:
         """Raises VolumeNotFound, CorruptDatabase."""
@@ -306,7 +306,7 @@ def _check_name(name: str) -> None:
         raise InvalidVolume(
             name, "volume name is too short, names should be at least two alphanumeric characters"
         )
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise InvalidVolume(
             name,
             f"{quoted(name)} includes invalid characters for a local volume name, only "

@@ -188,14 +188,14 @@ def _check_sets(config: Mapping[str, Any]) -> None:
             )
 
 
-_SET = re.compile(r"\d{1,5}(?:-\d{1,5})?")
+_SET = r"\d{1,5}(?:-\d{1,5})?"
 
 
 def _numbers(text: str) -> set[int] | None:
     """``0-3,7``; None for what is none."""
     found: set[int] = set()
     for part in text.split(","):
-        if _SET.fullmatch(part) is None:
+        if re.fullmatch(_SET, part) is None:
             return None
         first, _, last = part.partition("-")
         if last and int(last) < int(first):

@@ -6,6 +6,7 @@ Source: moby ``daemon/config``, ``daemon/daemon_unix.go``, ``daemon/runtime_unix
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from onggi.config import Config
@@ -54,9 +55,15 @@ class UnreadableProfile(FailedPrecondition):
         )
 
 
+@cache
+def _facts() -> HostFacts:
+    """Read once: a host does not become another while a process runs."""
+    return HostFacts.read()
+
+
 def host_facts(config: Config) -> HostFacts:
     """The host, groups made the way that the configuration says."""
-    facts = HostFacts.read()
+    facts = _facts()
     return replace(facts, systemd=config.cgroup_driver == "systemd") if config.cgroup_driver else facts
 
 
@@ -65,7 +72,7 @@ def runtime_of(config: Config, name: str) -> Runc:
     wanted = name or config.default_runtime
     program, arguments = config.runtimes.get(wanted, (wanted, ()))
     systemd = host_facts(config).systemd
-    root = runtime_root(config.exec_root, name)
+    root = runtime_root(config.exec_root, wanted)
     return Runc(find_runtime(program), root, systemd_cgroup=systemd, arguments=arguments)
 
 

@@ -15,7 +15,7 @@ from onggi.store.containers import StoredContainer
 __all__ = ["command_text", "extra_attributes", "log_tag"]
 
 DEFAULT_TAG = "{{.ID}}"
-_ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
+_ACTION = r"(?s)\{\{-?\s*(.*?)\s*-?\}\}"
 
 Options = Mapping[str, str]
 
@@ -50,7 +50,7 @@ def _pattern(text: str) -> Callable[[str], object]:
 def log_tag(stored: StoredContainer, options: Options, default: str = DEFAULT_TAG) -> str:
     """The option ``tag``, Docker's fields in it filled in: ``{{.Name}}/{{.ID}}``. Raises InvalidLogOption."""
     template = options.get("tag") or default
-    text = _ACTION.sub(lambda match: _field(stored, match[1]), template)
+    text = re.sub(_ACTION, lambda match: _field(stored, match[1]), template)
     if "{{" in text.replace(template, ""):
         raise InvalidLogOption(f"template: log-tag:1: unclosed action: {template}")
     return text

@@ -19,7 +19,7 @@ __all__ = [
     "random_name",
 ]
 
-_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_NAME = r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+"
 _SHORT = 12
 
 _KINDS = """
@@ -78,7 +78,7 @@ class NameTaken(Conflict):
 
 def check_name(name: str) -> str:
     """The name without a slash before it. Raises InvalidName."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise InvalidName(name)
     return name.removeprefix("/")
 

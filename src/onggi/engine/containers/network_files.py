@@ -29,7 +29,7 @@ _RESOLVED = Path("/run/systemd/resolve/resolv.conf")
 _STUB = "127.0.0.53"
 _GATEWAY = "host-gateway"
 # The host's own resolver is not the container's, in a network of its own.
-_LOCAL = re.compile(r"^nameserver\s+(127\..*|::1)\s*$")
+_LOCAL = r"^nameserver\s+(127\..*|::1)\s*$"
 _PUBLIC = ("nameserver 8.8.8.8", "nameserver 8.8.4.4")
 
 
@@ -63,7 +63,7 @@ def resolv_conf(host_config: Mapping[str, Any], nameservers: Sequence[str] = ())
     options = host_config.get("DnsOptions") or []
     if servers or search or options:
         text = _composed(text, servers, search, options)
-    elif own_network and any(_LOCAL.match(line) for line in text.splitlines()):
+    elif own_network and any(re.match(_LOCAL, line) for line in text.splitlines()):
         text = _without_local(text)
     return text.encode()
 
@@ -84,7 +84,7 @@ def _composed(text: str, servers: list[str], search: list[str], options: list[st
 
 
 def _without_local(text: str) -> str:
-    lines = [line for line in text.splitlines() if not _LOCAL.match(line)]
+    lines = [line for line in text.splitlines() if not re.match(_LOCAL, line)]
     if not any(line.startswith("nameserver") for line in lines):
         lines += _PUBLIC
     return "".join(f"{line}\n" for line in lines)

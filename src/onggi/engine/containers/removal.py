@@ -189,6 +189,8 @@ def _remove(core: Core, networks: Networks, stored: StoredContainer, *, volumes:
 
 def _remove_volumes(core: Core, stored: StoredContainer) -> None:
     """Those that nobody named, unless another container has them too; a failure leaves them to prune."""
+    if not stored.document.get("MountPoints"):
+        return
     from onggi.engine.containers.mount_points import volumes_of
 
     own = [name for name, unnamed in volumes_of(stored).items() if unnamed]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from onggi.engine.containers.running import runtime_state, supervisor_lock
 from onggi.engine.containers.start_mounts import PreparedMounts, prepare_mounts, remove_bundle
 from onggi.engine.core import Core
 from onggi.errors import Conflict, FailedPrecondition, OnggiError
+from onggi.linux.unix_socket import stream_pair
 from onggi.oci.digest import Digest
 from onggi.oci.quoting import quoted
 from onggi.runtime.cgroups import end_groups, group_path
@@ -126,7 +126,7 @@ class _Starting:
     def run(self, lease: Lease, attach: AttachRequest | None) -> Started:
         """Prepare, launch; what was prepared is undone when that fails."""
         with ExitStack() as stack:
-            root = self._core.writable.mount(self._layer)
+            root = self._core.writable.mount(self._layer, volatile=self._stored.auto_remove)
             stack.callback(os.close, root)
             user = self._prepare_root(root)
             self._mounts = prepare_mounts(self._core, self._stored, self._bundle, stack)
@@ -273,8 +273,8 @@ class _Starting:
         descriptors = [lease.fileno(), root, *self._mounts.descriptors]
         ours = None
         if attach is not None:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            stack.enter_context(theirs)
+            ours, theirs = stream_pair()
+            stack.callback(theirs.close)
             descriptors.append(theirs.fileno())
         try:
             instructions = self._instructions(user, attach) | {"network": connection.ending}

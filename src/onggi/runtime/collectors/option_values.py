@@ -6,14 +6,14 @@ import re
 
 __all__ = ["boolean", "human_bytes", "integer"]
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKmMgGtTpP])?[iI]?[bB]?")
+_SIZE = r"(\d+(?:\.\d+)?) ?([kKmMgGtTpP])?[iI]?[bB]?"
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
 def human_bytes(text: str, *, binary: bool = False) -> int:
     """``10m``: powers of 1000, or (``binary``) of 1024; Docker has both."""
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text)
     if match is None:
         raise ValueError(f"invalid size: '{text}'")
     exponent = " kmgtp".index((match[2] or " ").lower())

@@ -15,11 +15,12 @@ import struct
 from collections.abc import Callable, Mapping
 
 from onggi.runtime.supervisor import state
-from onggi.runtime.supervisor.loop import Loop
 
 TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
 if TYPE_CHECKING:
     from typing import Any
+
+    from onggi.runtime.supervisor.loop import Loop
 
 __all__ = ["NAMESPACE", "HeldNetwork", "clear_settings", "leaves_traces", "network_events", "unplugged"]
 

@@ -103,6 +103,8 @@ class Supervision:
         self._failures = 0
         self._restarts = 0
         self._ending: Ending | None = None
+        self._runtime_cleared = False
+        self._after_clearing: Callable[[], None] | None = None
         self._starting = False
         self._signals: list[tuple[int, int]] = []
         self._timers: list[Timer] = []
@@ -250,25 +252,27 @@ class Supervision:
         if self._ending is None:
             return  # it closed its streams and goes on
         self._cancel_timers()
-        self.runtime.run("delete", "--force", self.id, done=lambda complaint: self._deleted())
-
-    def _deleted(self) -> None:
-        ending = self._ending
-        if ending is None:
-            return
-        self._ending, self.last = None, ending
+        ending, self._ending = self._ending, None
+        self.last = ending
+        self._runtime_cleared, self._after_clearing = False, None
+        self.runtime.run("delete", "--force", self.id, done=lambda complaint: self._cleared())
         # Its end is told when the log has all of it, and a run that follows has a log of its own.
         self.log.close(lambda: self._log_closed(ending))
 
     def _log_closed(self, ending: Ending) -> None:
+        """The end is told while the runtime still clears up; what follows waits for that."""
         again = self._restarts_after(ending)
         self.state.update(lambda document: self._note_exit(document, ending, again=again))
         self.state.emit("die", exitCode=str(ending.code))
         self._tell_end(ending)
-        if again:
-            self._wait_and_restart()
-        else:
-            self._finish()
+        self._after_clearing = self._wait_and_restart if again else self._finish
+        if self._runtime_cleared:
+            self._after_clearing()
+
+    def _cleared(self) -> None:
+        self._runtime_cleared = True
+        if self._after_clearing is not None:
+            self._after_clearing()
 
     def _note_exit(self, document: dict[str, Any], ending: Ending, *, again: bool) -> None:
         # Docker calls a container that waits for its restart running.
@@ -327,6 +331,9 @@ class Supervision:
             return "no", 0
 
     def _wait_and_restart(self) -> None:
+        if self._stopped_by_hand:
+            self._give_up()  # since the end was told
+            return
         if time.monotonic() - self._started_at >= _GOOD_RUN_S or not self._delay_s:
             self._delay_s = _FIRST_DELAY_S
         else:
