@@ -1,7 +1,7 @@
 """A worker's job: a layer's tar is kept as it is, with an index that the kernel mounts.
 
-While the tar arrives, one thread writes it to its file, the other parses its headers, builds
-the tree that they make and sums up each content; at the end the tree becomes the index. Nothing
+While the tar arrives, one thread hashes it and writes it to its file, another parses its headers,
+builds the tree that they make and sums up each content; at the end the tree becomes the index. Nothing
 is created per member, and nothing needs a privilege: owners and modes are numbers in the index.
 
 What no index can show (a default ACL, which a file system hands down; data that do not lie on
@@ -59,7 +59,7 @@ def keep(request: dict[str, object], control: socket.socket, descriptors: list[i
     confine(directory, (*CAPABILITIES, "CAP_SYS_CHROOT"))
     scan = Scan(stream)
     try:
-        index = tree_index(scan.tree, data.size_bytes, bytes.fromhex(str(request["uuid"])))
+        index = tree_index(scan.tree, stream.size_bytes, bytes.fromhex(str(request["uuid"])))
     except NotRepresentable as error:
         stream.finish()
         found = unpack_instead(request, stream, data.pieces(), directory, write_set, error)

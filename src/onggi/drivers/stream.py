@@ -1,7 +1,7 @@
 """A worker's input: the growing blob as uncompressed, hashed pieces; and its walls.
 
-Three lanes run side by side: the engine receives the blob into a file and says how far it is; a
-thread here inflates and hashes (both release the GIL); the worker's own thread takes the pieces.
+Four lanes run side by side: the engine receives the blob into a file and says how far it is; a
+thread here inflates, one hashes (both without the GIL); the worker's own thread takes the pieces.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["CAPABILITIES", "Abandoned", "Flusher", "Follower", "Stream", "confin
 # Bytes read from the blob at once: large enough that inflate runs without the GIL, small
 # enough that a small layer starts early.
 _READ_BYTES = 256 * 1024
-# Pieces of at most 1 MiB that may wait between the inflating and the writing thread.
+# Pieces of at most 1 MiB that may wait between the inflating thread and each of the others.
 _QUEUE_PIECES = 8
 # Bytes of tar between two flushes on the way: a fraction of a second of any disk.
 _FLUSH_BYTES = 32 * 1024 * 1024
@@ -145,51 +145,15 @@ class Flusher:
             raise self._error
 
 
-class Stream:
-    """The uncompressed tar as pieces; inflated and hashed one thread ahead of the reader.
+class _Handover:
+    """Pieces on their way from one thread to another, a few at most; the end may be an error."""
 
-    ``take`` is given every piece in that thread too, ``at_end`` called there behind the last one.
-    """
-
-    def __init__(
-        self,
-        source: Follower,
-        *,
-        take: Callable[[bytes], None] | None = None,
-        at_end: Callable[[], None] | None = None,
-    ) -> None:
-        self._take = take
-        self._at_end = at_end
-        self._late: BaseException | None = None
-        pieces = iter(source)
-        first = next(pieces, b"")
-        self.compression = sniff(first)
-        load(self.compression)
-        self._pieces = decompressed(_chain(first, pieces))
-        self._hash = sha256()
+    def __init__(self) -> None:
         self._queue: deque[bytes | BaseException | None] = deque()
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._inflate, daemon=True)
-        self._thread.start()
 
-    def _inflate(self) -> None:
-        end: BaseException | None = None
-        try:
-            for piece in self._pieces:
-                self._hash.update(piece)
-                if self._take is not None:
-                    self._take(piece)
-                self._put(piece)
-        except BaseException as error:
-            end = error
-        self._put(end)
-        if end is None and self._at_end is not None:
-            try:
-                self._at_end()
-            except BaseException as error:
-                self._late = error
-
-    def _put(self, item: bytes | BaseException | None) -> None:
+    def put(self, item: bytes | BaseException | None) -> None:
+        """The next piece, once there is room for it; None, or an error to be raised, at the end."""
         with self._changed:
             while len(self._queue) >= _QUEUE_PIECES:
                 self._changed.wait()
@@ -209,9 +173,75 @@ class Stream:
                 return
             yield item
 
+
+class Stream:
+    """The uncompressed tar as pieces; inflated one thread ahead of the reader, hashed in another.
+
+    ``take`` is given every piece in the thread that hashes, ``at_end`` called there behind the
+    last one.
+    """
+
+    def __init__(
+        self,
+        source: Follower,
+        *,
+        take: Callable[[bytes], None] | None = None,
+        at_end: Callable[[], None] | None = None,
+    ) -> None:
+        self._take = take
+        self._at_end = at_end
+        self._late: BaseException | None = None
+        pieces = iter(source)
+        first = next(pieces, b"")
+        self.compression = sniff(first)
+        load(self.compression)
+        self._pieces = decompressed(_chain(first, pieces))
+        self._hash = sha256()
+        self.size_bytes = 0
+        """Of the stream; whole once the reader has met its end."""
+        self._to_reader, self._to_hash = _Handover(), _Handover()
+        self._threads = [
+            threading.Thread(target=target, daemon=True) for target in (self._inflate, self._digest)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _inflate(self) -> None:
+        end: BaseException | None = None
+        try:
+            for piece in self._pieces:
+                self.size_bytes += len(piece)
+                self._to_hash.put(piece)
+                self._to_reader.put(piece)
+                if self._late is not None:
+                    raise self._late
+        except BaseException as error:
+            end = error
+        self._to_hash.put(end)
+        self._to_reader.put(end)
+
+    def _digest(self) -> None:
+        pieces = iter(self._to_hash)
+        try:
+            for piece in pieces:
+                self._hash.update(piece)
+                if self._take is not None:
+                    self._take(piece)
+            if self._at_end is not None:
+                self._at_end()
+        except BaseException as error:
+            self._late = error
+            # The inflating thread may be waiting for room; it stops at its next piece.
+            for _ in pieces:
+                pass
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._to_reader)
+
     def finish(self) -> None:
-        """Wait for the inflating thread; call after the last piece. Raises what ``at_end`` raised."""
-        self._thread.join()
+        """Wait for the threads; call after the last piece. Raises what ``take`` or ``at_end`` raised."""
+        for thread in self._threads:
+            thread.join()
         if self._late is not None:
             raise self._late
 

@@ -24,6 +24,7 @@ __all__ = [
     "stage_file",
     "sync_directory",
     "translate_os_error",
+    "write_cache",
     "write_file",
 ]
 
@@ -84,22 +85,39 @@ def sync_directory(path: Path | str) -> None:
 def write_file(path: Path, data: bytes, mode: int, *, durable_name: bool = True) -> None:
     """Put ``data`` at ``path`` by temporary file, flush and rename, as Docker does.
 
-    After a power cut the file is whole or absent. With ``durable_name=False`` (caches) it
-    may be absent although this call returned; that saves a flush of the directory.
+    After a power cut the file is whole or absent. With ``durable_name=False`` it may be
+    absent although this call returned; that saves a flush of the directory.
     """
+    _put(path, data, mode, os.fsync)
+    if durable_name:
+        sync_directory(path.parent)
+
+
+def write_cache(path: Path, data: bytes, mode: int) -> None:
+    """The same for what may be absent after a power cut, and is then made anew: nothing is flushed.
+
+    The data are written to the disk before they get their name, so that a file system that keeps
+    the order of what it is told (ext4, XFS, btrfs) has it whole, if at all.
+    """
+    # Imported here: looking needs none of it.
+    from onggi.linux.filesystem import write_back
+
+    _put(path, data, mode, write_back)
+
+
+def _put(path: Path, data: bytes, mode: int, settle: Callable[[int], None]) -> None:
+    """Write beside ``path``, ``settle`` the data, then take the name."""
     temporary = path.with_name(f".tmp-{path.name}{int.from_bytes(os.urandom(4), 'big')}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb", buffering=0) as file:
             _write_all(file.fileno(), data)
             os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
+            settle(file.fileno())
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-    if durable_name:
-        sync_directory(path.parent)
 
 
 def remove_tree(path: Path, *, must_succeed: bool = False) -> None:

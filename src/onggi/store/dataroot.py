@@ -14,8 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onggi.errors import FailedPrecondition, InvalidArgument
-from onggi.store.atomic import ReadOnlyRoot, read_optional, translate_os_error, write_file
+from onggi.store.atomic import ReadOnlyRoot, read_optional, translate_os_error, write_cache
 from onggi.store.layout import Layout
+
+# A random UUID (RFC 9562 §5.4) with every read; Python's module for it costs milliseconds.
+_RANDOM_UUID = Path("/proc/sys/kernel/random/uuid")
 
 __all__ = ["DataRootOwned", "DriverMismatch", "claim", "engine_id", "open_layout", "populated_drivers"]
 
@@ -105,8 +108,6 @@ def engine_id(root: Path) -> str | None:
 
 
 def create_engine_id(root: Path) -> None:
-    """Give a root its identity, once."""
+    """Give a root its identity, once; durable with the first thing that is kept in the root."""
     if engine_id(root) is None:
-        import uuid
-
-        write_file(root / "engine-id", str(uuid.uuid4()).encode(), 0o600)
+        write_cache(root / "engine-id", _RANDOM_UUID.read_bytes().strip(), 0o600)

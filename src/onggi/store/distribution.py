@@ -15,7 +15,7 @@ from pathlib import Path
 from onggi.errors import InvalidArgument
 from onggi.oci.digest import DiffID, Digest
 from onggi.record import record
-from onggi.store.atomic import make_directory, read_optional, write_file
+from onggi.store.atomic import make_directory, read_optional, write_cache
 from onggi.store.locks import LockDirectory
 
 __all__ = ["BlobSource", "DistributionDB"]
@@ -67,8 +67,8 @@ class DistributionDB:
             known = [item for item in self.sources(diff_id) if item != source]
             document = [_to_json(item) for item in [*known, source][-_MAX_SOURCES:]]
             text = json.dumps(document, separators=(",", ":"))
-            write_file(self._by_diff_id(diff_id), text.encode(), 0o644, durable_name=False)
-            write_file(self._by_digest(source.digest), diff_id.encode(), 0o644, durable_name=False)
+            write_cache(self._by_diff_id(diff_id), text.encode(), 0o644)
+            write_cache(self._by_digest(source.digest), diff_id.encode(), 0o644)
 
     def _by_digest(self, blob: Digest) -> Path:
         return self._directory / "diffid-by-digest" / blob.algorithm / blob.hex

@@ -19,7 +19,7 @@ from pathlib import Path
 from onggi.errors import Conflict, DataLoss, InvalidArgument
 from onggi.oci.digest import ImageID
 from onggi.oci.reference import Reference
-from onggi.store.atomic import read_optional, write_file
+from onggi.store.atomic import read_optional, write_cache, write_file
 from onggi.store.locks import LockDirectory
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -135,11 +135,11 @@ class TagStore:
         self._journal = journal
 
     def create(self) -> None:
-        """Make an empty file where there is none."""
+        """Make a file without names where there is none; the first name makes it durable."""
         if not self._path.exists():
             with self._locks.acquire("repositories", exclusive=True):
                 if not self._path.exists():
-                    self._write({})
+                    write_cache(self._path, _encode({}), 0o600)
 
     def snapshot(self) -> References:
         """The names as they are now; changes to it go nowhere."""
@@ -196,9 +196,12 @@ class TagStore:
         return repositories or {}
 
     def _write(self, repositories: Repositories) -> None:
-        document = {"Repositories": repositories}
-        text = json.dumps(document, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-        write_file(self._path, text.encode(), 0o600)
+        write_file(self._path, _encode(repositories), 0o600)
+
+
+def _encode(repositories: Repositories) -> bytes:
+    document = {"Repositories": repositories}
+    return json.dumps(document, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
 
 
 def _key(reference: Reference) -> str:
