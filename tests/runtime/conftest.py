@@ -119,6 +119,7 @@ class Supervised:
         return {
             "id": self.id,
             "directory": str(self.running),
+            "runtime_state": self.runtime.plain_state(self.id),
             "state_file": str(self.directory / "config.v2.json"),
             "host_config_file": str(self.directory / "hostconfig.json"),
             "lock_file": str(self.directory / "locks/container"),

@@ -5,11 +5,15 @@ Source: moby ``oci/caps``; capabilities(7).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from onggi.errors import InvalidArgument
 
-__all__ = ["DEFAULT", "UnknownCapability", "clamped", "granted", "normalised"]
+TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["DEFAULT", "UnknownCapability", "clamped", "container_capabilities", "granted", "normalised"]
 
 DEFAULT = (
     "CAP_CHOWN",
@@ -81,3 +85,16 @@ def clamped(names: Iterable[str], bounding: frozenset[str]) -> tuple[list[str], 
     unique = list(dict.fromkeys(names))
     kept = [name for name in unique if name in bounding]
     return kept, [name for name in unique if name not in bounding]
+
+
+def container_capabilities(
+    host_config: Mapping[str, Any], known: Sequence[str], bounding: frozenset[str]
+) -> tuple[list[str], list[str]]:
+    """What a container gets, and what this host cannot give. Raises UnknownCapability."""
+    wanted = granted(
+        known,
+        add=host_config.get("CapAdd") or (),
+        drop=host_config.get("CapDrop") or (),
+        privileged=bool(host_config.get("Privileged")),
+    )
+    return clamped(wanted, bounding)

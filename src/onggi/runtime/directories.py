@@ -11,9 +11,9 @@ __all__ = ["running_directory", "runtime_root"]
 
 def running_directory(exec_root: Path, id: str) -> Path:
     """Where a running container's bundle, control socket and pid files are."""
-    return exec_root / "containers" / id
+    return exec_root.joinpath("containers", id)
 
 
 def runtime_root(exec_root: Path, runtime: str) -> Path:
     """Where an OCI runtime keeps what it knows of its containers, by its name or path."""
-    return exec_root / "runtime" / runtime.rpartition("/")[2]
+    return exec_root.joinpath("runtime", runtime.rpartition("/")[2])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onggi.record import record
 
-__all__ = ["CAPABILITIES_PATH", "HostFacts", "go_architecture", "kernel_version"]
+__all__ = ["CAPABILITIES_PATH", "HostFacts", "go_architecture", "kernel_version", "known_capabilities"]
 
 CAPABILITIES_PATH = Path("/proc/sys/kernel/cap_last_cap")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -58,13 +58,13 @@ class HostFacts:
     @classmethod
     def read(cls) -> HostFacts:
         """The facts of this host, for this process."""
-        from onggi.linux.process import CAPABILITIES, bounding_set
+        from onggi.linux.process import bounding_set
 
         unified = (_CGROUP / "cgroup.controllers").exists()
         return cls(
             architecture=go_architecture(os.uname().machine),
             kernel=kernel_version(os.uname().release),
-            known=CAPABILITIES[: _last_capability() + 1],
+            known=known_capabilities(),
             bounding=bounding_set(),
             cgroups="v2" if unified else "v1",
             hybrid=not unified and (_CGROUP / "unified" / "cgroup.procs").exists(),
@@ -86,6 +86,13 @@ def kernel_version(release: str) -> tuple[int, int]:
     """Major and minor of ``6.1.0-13-amd64``; (0, 0) for what has none."""
     match = re.match(_RELEASE, release)
     return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def known_capabilities() -> tuple[str, ...]:
+    """All that this kernel has, by number."""
+    from onggi.linux.process import CAPABILITIES
+
+    return CAPABILITIES[: _last_capability() + 1]
 
 
 def _last_capability() -> int:

@@ -75,6 +75,13 @@ class Runc:
         """Program and global flags: how a supervisor calls it."""
         return [self._program, "--root", str(self._root), *self._flags]
 
+    def plain_state(self, id: str) -> str:
+        """Where its state of a container is, if that is runc's own and nothing else is to be told.
+
+        Empty for another runtime, and where systemd makes the control groups.
+        """
+        return "" if self.name != "runc" or self._flags else str(self._root / id)
+
     # --- life -------------------------------------------------------------------------------
 
     def create(self, id: str, bundle: Path, pid_file: Path, *, console: Path | None = None) -> None:

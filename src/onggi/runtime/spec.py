@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from onggi.record import field, record
 from onggi.runtime import devices as device_rules
-from onggi.runtime.capabilities import clamped, granted
+from onggi.runtime.capabilities import container_capabilities
 from onggi.runtime.devices import DeviceNode
 from onggi.runtime.host import NETWORK_SYSCTLS, HostFacts
 from onggi.runtime.mounts import Mount, masked_paths, mount_entries, readonly_paths
@@ -29,7 +29,7 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["OCI_VERSION", "Defaults", "SpecRequest", "build_spec", "container_capabilities"]
+__all__ = ["OCI_VERSION", "Defaults", "SpecRequest", "build_spec"]
 
 OCI_VERSION = "1.0.2-dev"
 _CGROUP_PREFIX = "docker"
@@ -79,23 +79,12 @@ class SpecRequest:
     defaults: Defaults = Defaults()
 
 
-def container_capabilities(host_config: Mapping[str, Any], host: HostFacts) -> tuple[list[str], list[str]]:
-    """What a container gets, and what this host cannot give. Raises UnknownCapability."""
-    wanted = granted(
-        host.known,
-        add=host_config.get("CapAdd") or (),
-        drop=host_config.get("CapDrop") or (),
-        privileged=bool(host_config.get("Privileged")),
-    )
-    return clamped(wanted, host.bounding)
-
-
 def build_spec(request: SpecRequest, host: HostFacts) -> tuple[dict[str, Any], list[str]]:
     """``config.json`` of the bundle, and warnings.
 
     Raises InvalidArgument (of many kinds) for options that make no sense.
     """
-    capabilities, missing = container_capabilities(request.host_config, host)
+    capabilities, missing = container_capabilities(request.host_config, host.known, host.bounding)
     spec: dict[str, Any] = {
         "ociVersion": OCI_VERSION,
         "process": _process(request, host, capabilities),

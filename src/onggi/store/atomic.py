@@ -28,6 +28,8 @@ __all__ = [
     "write_file",
 ]
 
+_READ_BYTES = 64 * 1024
+
 
 class DiskFull(ResourceExhausted):
     """The file system (or the user's quota) has no room. ``path`` is what was being written."""
@@ -189,7 +191,10 @@ def _write_all(fd: int, data: bytes) -> None:
 def read_optional(path: Path | str) -> bytes | None:
     """The bytes of a small file, or None when it does not exist."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    try:
+        return b"".join(iter(lambda: os.read(fd, _READ_BYTES), b""))
+    finally:
+        os.close(fd)

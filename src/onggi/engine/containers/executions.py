@@ -6,18 +6,16 @@ Source: moby ``daemon/exec.go``, ``daemon/exec_linux.go``.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 from onggi.engine.containers.names import new_id
 from onggi.errors import DeadlineExceeded, Unavailable
-from onggi.linux.process import CAPABILITIES
+from onggi.linux.process import bounding_set
 from onggi.record import record
-from onggi.runtime.capabilities import clamped
+from onggi.runtime.capabilities import clamped, container_capabilities
 from onggi.runtime.client import Attached, SupervisorClient
-from onggi.runtime.host import HostFacts
+from onggi.runtime.host import known_capabilities
 from onggi.runtime.process import environment, merged_environment
-from onggi.runtime.spec import container_capabilities
 from onggi.runtime.supervisor.protocol import STDERR, STDOUT
 from onggi.runtime.user import User, read_accounts, resolve_user
 from onggi.store.containers import StoredContainer
@@ -87,10 +85,10 @@ def process_entry(stored: StoredContainer, options: ExecOptions, user: User) -> 
 def _capabilities(
     host_config: Mapping[str, Any], options: ExecOptions, *, root_user: bool
 ) -> dict[str, list[str]]:
-    host = HostFacts.read()
-    names, _ = container_capabilities(host_config, host)
+    known, bounding = known_capabilities(), bounding_set()
+    names, _ = container_capabilities(host_config, known, bounding)
     if options.privileged:
-        names, _ = clamped(CAPABILITIES[: len(host.known)], host.bounding)
+        names, _ = clamped(known, bounding)
     kinds = ("bounding", "effective", "permitted") if root_user else ("bounding",)
     return {kind: list(names) for kind in kinds}
 
@@ -155,8 +153,9 @@ class Execution:
 
     def communicate(self, input: bytes = b"", timeout_s: float | None = None) -> Output:
         """Give it all its input, take all it writes. Raises DeadlineExceeded (it goes on running)."""
-        feeder = threading.Thread(target=self._feed, args=(input,), name="onggi-exec-input", daemon=True)
-        feeder.start()
+        from threading import Thread
+
+        Thread(target=self._feed, args=(input,), name="onggi-exec-input", daemon=True).start()
         pieces: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self._attached.set_timeout(timeout_s)
         try:

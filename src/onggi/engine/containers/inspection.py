@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from onggi.engine.containers.running import is_running
-from onggi.engine.containers.sizes import container_sizes
 from onggi.engine.core import Core
 from onggi.errors import OnggiError
 from onggi.oci.host_config import shown_host_config
@@ -105,6 +104,8 @@ def inspect_container(core: Core, stored: StoredContainer, *, size: bool = False
         "GraphDriver": _graph_driver(core, stored),
     }
     if size:
+        from onggi.engine.containers.sizes import container_sizes
+
         result["SizeRw"], result["SizeRootFs"] = container_sizes(core, stored)
     result["Mounts"] = shown_mounts(core, document)
     result["Config"] = stored.config

@@ -41,7 +41,8 @@ def has_run(core: Core, stored: StoredContainer) -> bool:
     """True when something says that it runs."""
     if stored.state.get("Running") or stored.state.get("Pid"):
         return True
-    places = (running_directory(core.config.exec_root, stored.id), runtime_state(core, stored))
+    exec_root = core.config.exec_root
+    places = (running_directory(exec_root, stored.id), runtime_state(core, stored))
     return any(os.path.lexists(path) for path in places)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-
 from onggi.errors import InvalidArgument
 
 __all__ = ["InvalidSignal", "parse_signal", "stop_signal"]
 
-_LAST = 64
+_LAST, _SIGTERM = 64, 15
 
 
 class InvalidSignal(InvalidArgument):
@@ -31,6 +29,8 @@ def parse_signal(text: str) -> int:
         if not 0 < int(text) <= _LAST:
             raise UnsupportedSignal(int(text))
         return int(text)
+    import signal
+
     name, plus, offset = text.upper().removeprefix("SIG").partition("+")
     try:
         number = int(signal.Signals[f"SIG{name}"])
@@ -41,4 +41,4 @@ def parse_signal(text: str) -> int:
 
 def stop_signal(text: str | None) -> int:
     """The signal that asks a container to end: TERM unless its config says another."""
-    return parse_signal(text) if text else int(signal.SIGTERM)
+    return parse_signal(text) if text else _SIGTERM

@@ -289,6 +289,7 @@ class _Starting:
     def _instructions(self, user: User, attach: AttachRequest | None) -> dict[str, Any]:
         core, stored, config = self._core, self._stored, self._stored.config
         mode = stored.host_config.get("IpcMode")
+        runtime = container_runtime(core, stored.host_config)
         shared_memory = {"path": self._shm_path(), "bytes": stored.host_config["ShmSize"]}
         return {
             "id": stored.id,
@@ -299,7 +300,8 @@ class _Starting:
             "claim_file": str(core.layout.root / "volumes" / "metadata.db"),
             "journal": str(core.layout.events / "journal.jsonl"),
             "event": event_attributes(stored),
-            "runtime": container_runtime(core, stored.host_config).command,
+            "runtime": runtime.command,
+            "runtime_state": runtime.plain_state(stored.id),
             "environment": runtime_environment(),
             "rootfs": str(self._rootfs),
             "private_mounts": self._private_mounts(),

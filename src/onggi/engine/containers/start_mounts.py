@@ -22,11 +22,12 @@ from onggi.record import field, mutable_record
 from onggi.store.atomic import remove_tree
 from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event
-from onggi.store.volumes import StoredVolume
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from typing import Any
+
+    from onggi.store.volumes import StoredVolume
 
 __all__ = ["PreparedMounts", "prepare_mounts", "remove_bundle"]
 

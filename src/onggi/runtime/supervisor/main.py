@@ -9,6 +9,7 @@ instructions = {
     version, id, directory,              the running container's own directory, emptied at the end
     state_file, host_config_file, lock_file, claim_file, journal, event: { attributes },
     runtime: [ program, global flags … ], environment: { name: value },
+    runtime_state,                           where it is runc's and clearing.py may delete it, or empty
     rootfs, private_mounts, shared_memory: { path, bytes } | null, memory_events,
     mounts: [ where a detached mount goes … ], volumes: [ { lock, path } … ], volume_names,
     log: { type, … },                         log.py, remote_log.py

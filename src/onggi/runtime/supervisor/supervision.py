@@ -24,6 +24,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from onggi.runtime.supervisor.clearing import clear_up
 from onggi.runtime.supervisor.console import Console
 from onggi.runtime.supervisor.health import HealthMonitor
 from onggi.runtime.supervisor.log import NoLog, open_log
@@ -255,19 +256,26 @@ class Supervision:
         ending, self._ending = self._ending, None
         self.last = ending
         self._runtime_cleared, self._after_clearing = False, None
-        self.runtime.run("delete", "--force", self.id, done=lambda complaint: self._cleared())
+        plain_state = "" if self.given["shared_pids"] else self.given["runtime_state"]
+        if not plain_state:
+            self._have_cleared()
         # Its end is told when the log has all of it, and a run that follows has a log of its own.
-        self.log.close(lambda: self._log_closed(ending))
+        self.log.close(lambda: self._log_closed(ending, plain_state))
 
-    def _log_closed(self, ending: Ending) -> None:
-        """The end is told while the runtime still clears up; what follows waits for that."""
+    def _log_closed(self, ending: Ending, plain_state: str) -> None:
+        """The end is told before the runtime's leftovers are gone; what follows waits for that."""
         again = self._restarts_after(ending)
         self.state.update(lambda document: self._note_exit(document, ending, again=again))
         self.state.emit("die", exitCode=str(ending.code))
         self._tell_end(ending)
         self._after_clearing = self._wait_and_restart if again else self._finish
-        if self._runtime_cleared:
+        if self._runtime_cleared or (plain_state and clear_up(plain_state)):
             self._after_clearing()
+        elif plain_state:
+            self._have_cleared()
+
+    def _have_cleared(self) -> None:
+        self.runtime.run("delete", "--force", self.id, done=lambda complaint: self._cleared())
 
     def _cleared(self) -> None:
         self._runtime_cleared = True
