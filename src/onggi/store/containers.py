@@ -159,6 +159,18 @@ class ContainerStore:
             if stored is not None:
                 yield stored
 
+    def names(self) -> dict[str, str]:
+        """Ids by name, of those that can be read."""
+        names = {}
+        for id in self.ids():
+            try:
+                document = self._read(f"{self._root}/{id}/config.v2.json")
+            except CorruptContainer:
+                continue
+            if document is not None:
+                names[str(document.get("Name") or "").removeprefix("/")] = id
+        return names
+
     # --- making and changing ----------------------------------------------------------------
 
     def create(self, stored: StoredContainer, *, durable: bool) -> None:

@@ -380,9 +380,9 @@ class Container(ContainerFacts):
             old = self.name
             if fresh == old:
                 raise InvalidArgument("Renaming a container with the same name as its current name")
-            for other in self._core.containers.all():
-                if other.name == fresh:
-                    raise NameTaken(fresh, other.id)
+            owner = self._core.containers.names().get(fresh)
+            if owner is not None:
+                raise NameTaken(fresh, owner)
             self._core.containers.update(self.id, lambda document: document.update(Name=f"/{fresh}"))
             self._emit("rename", oldName=f"/{old}")
 

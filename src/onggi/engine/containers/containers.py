@@ -62,8 +62,7 @@ class Containers:
         store = self._core.containers
         if len(name) == 64 and store.path(name).is_dir():
             return name
-        names = {stored.name: stored.id for stored in store.all()}
-        return find_id(name, names, store.ids())
+        return find_id(name, store.names(), store.ids())
 
     def _container(self, id: str) -> Container:
         return Container(self._core, self._networks, id)

@@ -243,7 +243,7 @@ def _make_in_place(
 
 
 def _name(core: Core, wanted: str) -> str:
-    owners = {stored.name: stored.id for stored in core.containers.all()}
+    owners = core.containers.names()
     if not wanted:
         return random_name(owners)
     name = check_name(wanted)

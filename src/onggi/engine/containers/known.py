@@ -57,6 +57,9 @@ def unwritten_containers(layout: Layout) -> list[str]:
         names = os.listdir(layout.layerdb / "mounts")
     except FileNotFoundError:
         return []
+    try:
+        written = os.listdir(layout.root / "containers")
+    except FileNotFoundError:
+        written = []
     # Docker's build steps have other names.
-    ids = [name for name in names if len(name) == 64 and _HEX.issuperset(name)]
-    return [id for id in ids if not (layout.root / "containers" / id).exists()]
+    return [id for id in set(names).difference(written) if len(id) == 64 and _HEX.issuperset(id)]

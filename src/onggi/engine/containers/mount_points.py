@@ -73,8 +73,7 @@ def _points_of(core: Core, text: str) -> list[MountPoint]:
 
 
 def _find(core: Core, name: str) -> StoredContainer:
-    names = {stored.name: stored.id for stored in core.containers.all()}
-    stored = core.containers.get(find_id(name, names, core.containers.ids()))
+    stored = core.containers.get(find_id(name, core.containers.names(), core.containers.ids()))
     if stored is None:
         raise NotFound(f"No such container: {name}")
     return stored
