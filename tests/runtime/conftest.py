@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -89,7 +89,9 @@ class Supervised:
     def alive(self) -> bool:
         return self.locks.is_held("supervisor")
 
-    def start(self, *args: str, attach: bool = False) -> Attached | None:
+    def start(
+        self, *args: str, attach: bool = False, meanwhile: Callable[[], object] = lambda: None
+    ) -> Attached | None:
         """Start the container; with ``attach`` somebody is attached from before the start."""
         self._write_bundle(list(args))
         ours, theirs = socket.socketpair()
@@ -97,7 +99,7 @@ class Supervised:
         root = overlay_writable([self._lower], self.directory / "upper", self.directory / "work")
         descriptors = [lease.fileno(), root, *([theirs.fileno()] if attach else [])]
         try:
-            NewSupervisor().launch(self._instructions(attach), descriptors)
+            NewSupervisor(meanwhile).launch(self._instructions(attach), descriptors)
         finally:
             lease.release()
             os.close(root)

@@ -73,6 +73,7 @@ def _forget_volatile(work: Path) -> None:
     """
     mark = f"{work}/work/incompat"
     try:
+        os.unlink(f"{mark}/volatile/dirty")
         os.rmdir(f"{mark}/volatile")
         os.rmdir(mark)
     except OSError:

@@ -297,3 +297,23 @@ def test_files_a_container_sees(engine: onggi.Engine) -> None:
         (engine.config.data_root / "containers" / container.id / "config.v2.json").read_text()
     )
     assert document["HostnamePath"].endswith("/hostname")
+
+
+def test_nothing_is_flushed_for_what_goes_at_its_end(engine: onggi.Engine) -> None:
+    """Started again (as ``restart`` does), the kernel takes the upper directory of a volatile mount."""
+    passing = engine.containers.run("box", FOREVER, network="none", remove=True)
+    staying = engine.containers.run("box", FOREVER, network="none")
+    for container, volatile in ((passing, True), (staying, False)):
+        mounts = container.exec(["head", "-n1", "/proc/mounts"]).communicate().stdout.decode()
+        assert mounts.startswith("overlay / overlay")
+        assert ("volatile" in mounts) == volatile
+        container.remove(force=True)
+
+
+def test_an_upper_directory_whose_volatile_mount_was_cut_off(engine: onggi.Engine) -> None:
+    container = engine.containers.create("box", ["true"], network="none")
+    layer = engine._core.writable.get(container.id)
+    os.close(engine._core.writable.mount(layer, volatile=True))
+    assert (engine._core.driver.path(layer.mount_id) / "work/work/incompat/volatile").is_dir()
+    container.start()
+    assert container.wait() == 0
