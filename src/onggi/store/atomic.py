@@ -84,13 +84,28 @@ def sync_directory(path: Path | str) -> None:
         os.close(fd)
 
 
-def write_file(path: Path, data: bytes, mode: int, *, durable_name: bool = True) -> None:
+def write_file(
+    path: Path,
+    data: bytes,
+    mode: int,
+    *,
+    durable_name: bool = True,
+    first: Callable[[], None] | None = None,
+) -> None:
     """Put ``data`` at ``path`` by temporary file, flush and rename, as Docker does.
 
     After a power cut the file is whole or absent. With ``durable_name=False`` it may be
-    absent although this call returned; that saves a flush of the directory.
+    absent although this call returned; that saves a flush of the directory. ``first`` flushes
+    what the file speaks of: it is called behind the flush of the data, since one commit of the
+    file system's journal serves both, and before the file takes effect.
     """
-    _put(path, data, mode, os.fsync)
+
+    def settle(fd: int) -> None:
+        os.fsync(fd)
+        if first is not None:
+            first()
+
+    _put(path, data, mode, settle)
     if durable_name:
         sync_directory(path.parent)
 

@@ -107,12 +107,16 @@ class ImageDB:
                 found.append((image_id, str(error)))
         return found
 
-    def add(self, config: ImageConfig) -> None:
-        """Store the config's own bytes under its id."""
+    def add(self, config: ImageConfig, *, durable_name: bool = True) -> None:
+        """Store the config's own bytes under its id; without ``durable_name`` :meth:`sync` is to follow."""
         path = self.path(config.id)
         if read_optional(path) != config.raw:
-            write_file(path, config.raw, 0o600)
+            write_file(path, config.raw, 0o600, durable_name=durable_name)
         self._parsed[config.id] = config
+
+    def sync(self) -> None:
+        """Every image that was added is durable from here on."""
+        sync_directory(self._content)
 
     def remove(self, image_id: ImageID) -> None:
         """Forget an image: metadata first, then content; children lose their ``parent`` file."""

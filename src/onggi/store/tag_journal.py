@@ -53,12 +53,17 @@ class TagJournal:
 
     def __init__(self, directory: Path, locks: LockDirectory) -> None:
         self._directory = directory
-        self._lines = JsonLines(directory / "journal.jsonl", locks, durable=True)
+        self._lines = JsonLines(directory / "journal.jsonl", locks)
 
     def append(self, changes: Sequence[TagChange]) -> None:
-        """Write changes that are about to happen; durable when this returns."""
+        """Write changes that are about to happen; :meth:`flush` makes them durable, before they do."""
         make_directory(self._directory, 0o700)
         self._lines.append(_to_json(change) for change in changes)
+        self._lines.write_back()
+
+    def flush(self) -> None:
+        """What was written is durable from here on."""
+        self._lines.flush()
 
     def history(self, name: str, current: ImageID | None) -> list[TagChange]:
         """What became of a name, newest change first; ``current`` is what it means now."""

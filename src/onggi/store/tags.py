@@ -12,7 +12,7 @@ name unknown images, are kept as they are. Every change is in the tag journal
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -146,22 +146,31 @@ class TagStore:
         return References(self._read())
 
     @contextmanager
-    def transaction(self, by: str, digest: str | None = None) -> Iterator[References]:
+    def transaction(
+        self, by: str, digest: str | None = None, *, first: Callable[[], None] | None = None
+    ) -> Iterator[References]:
         """Read, change, write under one exclusive lock; an exception writes nothing.
 
         ``by`` is the verb that the tag journal names, ``digest`` what a pull resolved a tag to.
+        ``first`` flushes what the names are to mean; it is called before they do.
         """
         with self._locks.acquire("repositories", exclusive=True):
             references = References(self._read())
             before = _flat(references.repositories)
             yield references
+            flushes = [first] if first is not None else []
             if references.changed:
-                self._note(before, _flat(references.repositories), by, digest)
-                self._write(references.repositories)
+                flushes += self._note(before, _flat(references.repositories), by, digest)
+                self._write(references.repositories, flushes)
+            else:
+                _call(flushes)
 
-    def _note(self, before: dict[str, str], after: dict[str, str], by: str, digest: str | None) -> None:
+    def _note(
+        self, before: dict[str, str], after: dict[str, str], by: str, digest: str | None
+    ) -> list[Callable[[], None]]:
+        """Write the changes into the journal; gives what makes that durable."""
         if self._journal is None:
-            return
+            return []
         from time import time_ns
 
         from onggi.store.tag_journal import TagChange, TagJournal
@@ -171,8 +180,11 @@ class TagStore:
             for name in sorted({**before, **after})
             if before.get(name) != after.get(name)
         ]
-        if changes:
-            TagJournal(self._journal, self._locks).append(changes)
+        if not changes:
+            return []
+        journal = TagJournal(self._journal, self._locks)
+        journal.append(changes)
+        return [journal.flush]
 
     def history(self, reference: Reference) -> list[TagChange]:
         """What a name meant, newest change first."""
@@ -195,8 +207,13 @@ class TagStore:
             raise CorruptRepositories(self._path, "not a map of repositories")
         return repositories or {}
 
-    def _write(self, repositories: Repositories) -> None:
-        write_file(self._path, _encode(repositories), 0o600)
+    def _write(self, repositories: Repositories, flushes: list[Callable[[], None]]) -> None:
+        write_file(self._path, _encode(repositories), 0o600, first=lambda: _call(flushes))
+
+
+def _call(actions: Iterable[Callable[[], None]]) -> None:
+    for action in actions:
+        action()
 
 
 def _encode(repositories: Repositories) -> bytes:

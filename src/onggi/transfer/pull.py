@@ -170,7 +170,7 @@ class Puller:
         self.transfer(lambda digest: repository, wanted, options, reporter, cancel)
         self._remember(repository, [layer for layer in wanted if layer.need is Need.NOTHING])
         self._keep_documents(image_id, selected)
-        self.images.add(config)
+        self.images.add(config, durable_name=False)
         return image_id
 
     def _keep_documents(self, image_id: ImageID, selected: Selected) -> None:
@@ -314,7 +314,7 @@ class Puller:
         """Let the reference mean the image; True when it meant another one, or nothing, before."""
         reference = selected.reference
         by_digest = reference.without_tag().with_digest(selected.digest)
-        with self.tags.transaction("pull", selected.digest) as names:
+        with self.tags.transaction("pull", selected.digest, first=self.images.sync) as names:
             if reference.digest is not None:
                 return names.set(by_digest, image_id) != image_id
             try:

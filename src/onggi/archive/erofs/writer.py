@@ -137,6 +137,7 @@ class _Writer:
         self._whole_bytes = data_bytes >> block_bits << block_bits
         self._end = METADATA_OFFSET
         self._gaps: list[tuple[int, int]] = []
+        self._widest_gap = 0  # at most: none is wider
         self._outside = 0  # blocks used behind the metadata
         self._positions: dict[int, int] = {}
         self._shared = b""
@@ -216,7 +217,7 @@ class _Writer:
 
     def _place(self, placed: _Placed) -> None:
         inode = placed.inode
-        size = INODE.size + len(placed.xattrs)
+        size = placed.layout_offset = INODE.size + len(placed.xattrs)
         inline = 0
         if inode.children is not None:
             inline = self._place_directory(placed)
@@ -226,7 +227,6 @@ class _Writer:
             placed.chunk_bits, chunks = self._chunks(placed)
             size = _up(size, 8) + CHUNK_INDEX.size * chunks
         self._positions[id(inode)] = self._reserve(size, inline)
-        placed.layout_offset = INODE.size + len(placed.xattrs)
 
     def _place_directory(self, placed: _Placed) -> int:
         """Cut the sorted names into blocks; the last one is kept behind the inode where it fits."""
@@ -252,9 +252,8 @@ class _Writer:
         return 0
 
     def _take(self, blocks: int) -> int:
-        first = self._outside
         self._outside += blocks
-        return first
+        return self._outside - blocks
 
     def _chunks(self, placed: _Placed) -> tuple[int, int]:
         """Bits of the chunk's size above a block, and how many chunks the file has."""
@@ -292,17 +291,19 @@ class _Writer:
 
     def _reserve(self, size: int, inline: int) -> int:
         """The position of an inode of ``size`` bytes, so that ``inline`` ones behind it lie in one block."""
-        if not inline:
+        if not inline and size <= self._widest_gap:
             for number in range(len(self._gaps) - 1, -1, -1):
                 start, end = self._gaps[number]
                 if end - start >= size:
                     self._shrink(number, _up(start + size, _SLOT), end)
                     return start
+            self._widest_gap = max((end - start for start, end in self._gaps), default=0)
         position = self._end
         tail = (position + size) % self._block
         if inline and tail and tail + inline > self._block:
             position = self._next_fitting(position, size, inline)
             self._gaps = [*self._gaps[-_GAPS_KEPT + 1 :], (self._end, position)]
+            self._widest_gap = max(self._widest_gap, position - self._end)
         self._end = _up(position + size + inline, _SLOT)
         return position
 
@@ -408,8 +409,7 @@ class _Writer:
         )  # fmt: skip
         if devices:
             DEVICE_SLOT.pack_into(image, DEVICE_SLOT_OFFSET, b"", self._data_blocks, blocks)
-        start, end = checked_range(self._bits)
-        crc = checksum(memoryview(image)[start:end])
+        crc = checksum(memoryview(image)[slice(*checked_range(self._bits))])
         image[SUPERBLOCK_OFFSET + 4 : SUPERBLOCK_OFFSET + 8] = crc.to_bytes(4, "little")
 
 
