@@ -33,7 +33,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onggi.drivers import unpacked
-from onggi.drivers.erofs_names import DIFF, INDEX, PARENT, SUMS
+from onggi.drivers.erofs_names import DIFF, INDEX, PARENT, SUMS, mounts_directory
 from onggi.drivers.erofs_options import ErofsOptions
 from onggi.drivers.job import Job
 from onggi.drivers.staged import StagedDirectory
@@ -354,7 +354,7 @@ class Erofs:
 
     def release_mounts(self, used: Callable[[], Collection[CacheID]]) -> None:
         """Detach the layers that no stack of ``used`` (its uppermost layers) stands on."""
-        if not (self._exec_root / "layers").is_dir():
+        if not self._has_mounts():
             return
 
         def with_those_below() -> set[str]:
@@ -364,6 +364,13 @@ class Erofs:
             return keep
 
         self._layer_mounts().keep_only(with_those_below)
+
+    def _has_mounts(self) -> bool:
+        """Whether any layer is attached; the answer costs no import."""
+        try:
+            return mounts_directory(self._exec_root, os.stat(self._home)).exists()
+        except FileNotFoundError:
+            return False
 
     def _layer_mounts(self) -> LayerMounts:
         from onggi.drivers.layer_mounts import LayerMounts
@@ -377,7 +384,7 @@ class Erofs:
         if not is_cache_id(cache_id.removesuffix("-init")):
             raise InvalidArgument(f"remove layer: {cache_id!r} is no cache-id")
         remove_tree(self.path(cache_id), must_succeed=True)
-        if (self._exec_root / "layers").is_dir():
+        if self._has_mounts():
             self._layer_mounts().drop(cache_id)
 
     def usage(self, cache_id: CacheID) -> int:

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from onggi.drivers.erofs_files import data_file
 from onggi.drivers.erofs_mount import layer_mount
-from onggi.drivers.erofs_names import INDEX
+from onggi.drivers.erofs_names import INDEX, mounts_directory
 from onggi.linux.filesystem import is_mountpoint
 from onggi.linux.mount_calls import (
     MS_BIND,
@@ -51,7 +51,7 @@ class LayerMounts:
 
     def __init__(self, home: Path, exec_root: Path) -> None:
         self._home = home
-        self._base = exec_root / "layers"
+        self._exec_root = exec_root
 
     def clones(self, layers: Sequence[Path]) -> list[int]:
         """A detached mount of each layer's directory; the caller closes them.
@@ -86,7 +86,7 @@ class LayerMounts:
         self._detach_if(lambda: lambda other: other == cache_id)
 
     def _detach_if(self, rule: Callable[[], Callable[[str], bool]]) -> None:
-        if not self._base.exists() or not self._home.exists():
+        if not (self._exec_root / "layers").exists() or not self._home.exists():
             return
         with self._locked() as directory:
             namespace = self._open(directory)
@@ -109,8 +109,7 @@ class LayerMounts:
         fd = os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            status = os.fstat(fd)
-            yield self._base / f"{status.st_dev:x}-{status.st_ino:x}"
+            yield mounts_directory(self._exec_root, os.fstat(fd))
         finally:
             os.close(fd)
 

@@ -28,7 +28,7 @@ _READ_BYTES = 256 * 1024
 # and every one wakes two processes up. An engine that has gone is noticed by it too.
 _REPORT_S = 0.05
 # Pieces of at most 1 MiB that may wait between the inflating thread and each of the others.
-_QUEUE_PIECES = 8
+_QUEUE_PIECES = 4
 # Bytes of tar between two flushes on the way: a fraction of a second of any disk.
 _FLUSH_BYTES = 32 * 1024 * 1024
 CAPABILITIES = (

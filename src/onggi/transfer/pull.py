@@ -353,11 +353,12 @@ class _Fetcher:
 
     def _download(self, download: Download, cancel: CancelToken) -> None:
         descriptor = download.descriptor
+        partial = self.puller.blobs.partial_path(descriptor.digest)
         with self.puller.locks.acquire(f"blob-{descriptor.digest.hex}", exclusive=True, cancel=cancel):
             path = self.puller.blobs.download(
                 descriptor,
                 self.repository_of(descriptor.digest).blob(descriptor.digest, descriptor.size),
-                on_progress=lambda frontier: self._advance(download, frontier),
+                on_progress=lambda frontier: self._advance(download, partial, frontier),
                 on_retry=lambda seconds: self._retrying(descriptor, seconds),
                 limiter=self.options.limiter,
                 cancel=cancel,
@@ -366,13 +367,10 @@ class _Fetcher:
         self.reporter.layer(descriptor.digest.short, LayerStatus.DOWNLOADED)
         download.finish(path)
 
-    def _advance(self, download: Download, frontier_bytes: int) -> None:
+    def _advance(self, download: Download, partial: Path, frontier_bytes: int) -> None:
         descriptor = download.descriptor
-        download.advance(self._file(descriptor), frontier_bytes)
+        download.advance(partial, frontier_bytes)
         self.reporter.layer(descriptor.digest.short, LayerStatus.DOWNLOADING, frontier_bytes, descriptor.size)
-
-    def _file(self, descriptor: Descriptor) -> Path:
-        return self.puller.blobs.partial_path(descriptor.digest)
 
     def _retrying(self, descriptor: Descriptor, seconds: int) -> None:
         self.reporter.layer(descriptor.digest.short, LayerStatus.RETRYING, retry_in_s=seconds)
