@@ -90,7 +90,11 @@ class Supervised:
         return self.locks.is_held("supervisor")
 
     def start(
-        self, *args: str, attach: bool = False, meanwhile: Callable[[], object] = lambda: None
+        self,
+        *args: str,
+        attach: bool = False,
+        meanwhile: Callable[[], object] = lambda: None,
+        ready: Callable[[], None] | None = None,
     ) -> Attached | None:
         """Start the container; with ``attach`` somebody is attached from before the start."""
         self._write_bundle(list(args))
@@ -99,7 +103,7 @@ class Supervised:
         root = overlay_writable([self._lower], self.directory / "upper", self.directory / "work")
         descriptors = [lease.fileno(), root, *([theirs.fileno()] if attach else [])]
         try:
-            NewSupervisor(meanwhile).launch(self._instructions(attach), descriptors)
+            NewSupervisor(meanwhile).launch(self._instructions(attach), descriptors, ready)
         finally:
             lease.release()
             os.close(root)

@@ -81,19 +81,21 @@ class NewSupervisor:
         self,
         instructions: Mapping[str, Any],
         descriptors: Sequence[int],
-        ready: Callable[[], None] = lambda: None,
+        ready: Callable[[], None] | None = None,
     ) -> None:
         """Give it its instructions, once, and wait until the container runs.
 
         ``descriptors`` stay the caller's: lease, root, the connection of who is attached, and
-        what holds its network. ``ready`` waits for what is made meanwhile, and raises when that fails.
+        what holds its network. ``ready`` waits for what is made beside, and raises when that fails:
+        the container is created meanwhile, and its program waits at the door.
         Raises SupervisorFailed, LogFailed, and for what the runtime refuses its errors (oci_runtime.py).
         """
-        from onggi.runtime.supervisor.protocol import VERSION
+        from onggi.runtime.supervisor.protocol import GO, VERSION
 
         with self:
-            ready()
-            self._send({"version": VERSION, **instructions}, descriptors)
+            self._send({"version": VERSION, "gated": ready is not None, **instructions}, descriptors)
+            if ready is not None:
+                self._open(ready, GO)
             self._meanwhile()
             answer = self._receive()
         if "error" not in answer:
@@ -105,6 +107,32 @@ class NewSupervisor:
         if answer.get("by") == "log":
             raise LogFailed(answer["error"])
         raise SupervisorFailed(answer["error"])
+
+    def _open(self, ready: Callable[[], None], go: bytes) -> None:
+        """Let the program in, or have what was created taken back."""
+        from onggi.runtime.supervisor.protocol import GIVE_UP
+
+        try:
+            ready()
+        except BaseException:
+            self._say(GIVE_UP)
+            self._wait_for_its_end()
+            raise
+        self._say(go)
+
+    def _wait_for_its_end(self) -> None:
+        self._socket.settimeout(_START_TIMEOUT_S)
+        try:
+            while self._socket.recv(1):
+                continue
+        except OSError:
+            return
+
+    def _say(self, word: bytes) -> None:
+        try:
+            self._socket.send(word)
+        except OSError:
+            return  # it has died, or has told already why nothing starts
 
     def _send(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
         import json

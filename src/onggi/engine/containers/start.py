@@ -279,7 +279,8 @@ class _Starting:
         try:
             instructions = self._instructions(user, attach) | {"network": connection.ending}
             everything = [*descriptors, *connection.descriptors]
-            self._supervisor.launch(instructions, everything, connection.finish)
+            ready = connection.finish if connection.descriptors else None
+            self._supervisor.launch(instructions, everything, ready)
         except BaseException:
             if ours is not None:
                 ours.close()

@@ -6,7 +6,7 @@ the leases of ``volumes``, the connection of whoever is attached from the start,
 namespace and what holds its ports. The one message back is ``{"pid": …}`` or ``{"error": …}``.
 
 instructions = {
-    version, id, directory,              the running container's own directory, emptied at the end
+    version, gated, id, directory,       the running container's own directory, emptied at the end
     state_file, host_config_file, lock_file, claim_file, journal, event: { attributes },
     runtime: [ program, global flags … ], environment: { name: value },
     runtime_state,                           where it is runc's and clearing.py may delete it, or empty
@@ -18,6 +18,9 @@ instructions = {
     cleanup: [ words ], client_removes,       what to execute at the end; not when the client does it
     attach: { stdin, stdout, stderr } | null,
     network: { file, lock, teardown: [ words ], environment } | null }
+
+Where they are ``gated`` one word more follows (protocol.py): GO when the program may start, GIVE_UP, or the
+end of who started it, when it may not; the answer to that is the end.
 """
 
 from __future__ import annotations
@@ -31,9 +34,9 @@ import sys
 
 from onggi.runtime.supervisor import kernel
 from onggi.runtime.supervisor.control import Control
-from onggi.runtime.supervisor.loop import Loop
+from onggi.runtime.supervisor.loop import READ, Loop
 from onggi.runtime.supervisor.network import HeldNetwork
-from onggi.runtime.supervisor.protocol import VERSION
+from onggi.runtime.supervisor.protocol import GO, VERSION
 from onggi.runtime.supervisor.streams import Client
 from onggi.runtime.supervisor.supervision import Supervision
 
@@ -157,13 +160,29 @@ class Supervisor:
         if self._attached >= 0:
             wanted = self._given["attach"]
             self._first = self._control.attach(socket.socket(fileno=self._attached), **wanted)
+        if self._given["gated"]:
+            self._loop.watch(self._caller.fileno(), READ, lambda events: self._hear(supervision))
         supervision.start()
+
+    def _hear(self, supervision: Supervision) -> None:
+        """Whether the program may come in."""
+        self._loop.unwatch(self._caller.fileno())
+        word = self._caller.recv(MAX_INSTRUCTION_BYTES)
+        if word == GO:
+            supervision.let_in()
+            return
+        if not word and self._network is not None:
+            # What made it was killed with it, or is still at it: it is the next command's to take back.
+            self._network.leave()
+            self._network = None
+        supervision.give_up()
 
     def run(self) -> None:
         """Until the container has stopped for good and everybody has heard it."""
         self._loop.run()
 
     def _told(self, complaint: str, by_runtime: bool) -> None:
+        self._loop.unwatch(self._caller.fileno())
         self._started = not complaint
         failed = {"error": complaint, "by": "runtime" if by_runtime else "log"}
         _tell(self._caller, failed if complaint else {"started": True})
@@ -222,6 +241,7 @@ class Supervisor:
         control = self._control
         if control is not None:
             control.close()
+        self._loop.unwatch(self._caller.fileno())
         self._unmount()
         self._let_go_of_volumes()
         for name in self._given["volume_names"] if self._started else ():
@@ -236,6 +256,7 @@ class Supervisor:
         _empty(self._given["directory"])
         os.close(self._claim)
         os.close(self._lease)
+        self._caller.close()
         if self._started and self._given["cleanup"] and not self._client_removes():
             os.posix_spawn(self._given["cleanup"][0], self._given["cleanup"], self._given["environment"])
         self._loop.after(_LINGER_S, self._loop.stop)

@@ -52,6 +52,11 @@ class HeldNetwork:
         self._path = f"/proc/{os.getpid()}/fd/{descriptors[0]}"
         os.symlink(self._path, os.path.join(directory, NAMESPACE))
 
+    def leave(self) -> None:
+        """Let go, and nothing else."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
     def end(self, loop: Loop, journal: state.State, done: Callable[[], None]) -> None:
         """Undo what was made, then call ``done``."""
         lock = self._locked()

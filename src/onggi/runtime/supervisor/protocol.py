@@ -34,6 +34,8 @@ import struct
 __all__ = [
     "CONTROL",
     "FRAME",
+    "GIVE_UP",
+    "GO",
     "MAX_REQUEST_BYTES",
     "RESULT",
     "STDERR",
@@ -43,6 +45,9 @@ __all__ = [
 ]
 
 VERSION = 1
+GO, GIVE_UP = b"go", b"give up"
+"""What who starts a container says after its instructions, where they are ``gated``."""
+
 CONTROL = "control"
 """The socket's name in the directory of the running container."""
 

@@ -31,38 +31,28 @@ from onggi.runtime.supervisor.log import NoLog, open_log
 from onggi.runtime.supervisor.loop import Loop, Timer
 from onggi.runtime.supervisor.memory import oom_kills
 from onggi.runtime.supervisor.network import clear_settings
+from onggi.runtime.supervisor.notes import (
+    FAILED,
+    Ending,
+    failure_code,
+    note_exit,
+    note_failure,
+    note_start,
+)
 from onggi.runtime.supervisor.runtime import Runtime
 from onggi.runtime.supervisor.sink import Log
-from onggi.runtime.supervisor.state import State, now_text
+from onggi.runtime.supervisor.state import State
 from onggi.runtime.supervisor.streams import Streams
 
 TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Ending", "Supervision"]
+__all__ = ["Supervision"]
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S, _GOOD_RUN_S = 0.1, 60.0, 10.0
 _DRAIN_S = 2.0
 """Seconds that output may come after the first process ended: others may hold its pipes."""
-
-_NOT_FOUND, _NOT_EXECUTABLE, _FAILED = 127, 126, 128
-
-
-class Ending:
-    """How the container's first process ended; ``health`` are fields of its state then."""
-
-    __slots__ = ("code", "error", "health", "oom")
-
-    def __init__(self, code: int, *, oom: bool = False, error: str = "") -> None:
-        self.code = code
-        self.oom = oom
-        self.error = error
-        self.health: dict[str, Any] = {}
-
-    def fields(self) -> dict[str, Any]:
-        """For an answer."""
-        return {"exit": self.code, "oom": self.oom, "error": self.error}
 
 
 class Supervision:
@@ -107,6 +97,7 @@ class Supervision:
         self._runtime_cleared = False
         self._after_clearing: Callable[[], None] | None = None
         self._starting = False
+        self._gate: str = "shut" if given["gated"] else ""
         self._signals: list[tuple[int, int]] = []
         self._timers: list[Timer] = []
 
@@ -140,19 +131,16 @@ class Supervision:
             self._run()
 
     def _run(self) -> None:
+        if self._gate == "given up":
+            self._take_back()
+            return
         given = self.given
-        words = [
-            "run",
-            "--detach",
-            "--bundle",
-            given["directory"],
-            "--pid-file",
-            self.runtime.pid_file("init"),
-        ]
+        words = ["create"] if self._gate else ["run", "--detach"]
+        words += ["--bundle", given["directory"], "--pid-file", self.runtime.pid_file("init")]
         if given["tty"]:
             console = Console(self._loop, given["directory"], self.streams.terminal)
             words += ["--console-socket", console.path]
-            self.runtime.run(*words, self.id, done=lambda complaint: self._started(complaint, console.close))
+            self.runtime.run(*words, self.id, done=lambda complaint: self._made(complaint, console.close))
             return
         ends = self.streams.pipes(stdin=given["open_stdin"])
 
@@ -162,11 +150,52 @@ class Supervision:
                     os.close(fd)
 
         self.runtime.run(
-            *words, self.id, stdio=ends, done=lambda complaint: self._started(complaint, close_ends)
+            *words, self.id, stdio=ends, done=lambda complaint: self._made(complaint, close_ends)
         )
 
-    def _started(self, complaint: str, close: Callable[[], None]) -> None:
+    # The gate. What is made beside the container, its network, is not always there yet when the runtime
+    # has created it: "shut", "created" (its program waits), "open" (it may come in once it is created),
+    # "given up". Without one the runtime creates and starts at once, as it does for every later start.
+
+    def let_in(self) -> None:
+        """What was made beside the container is there."""
+        if self._gate == "created":
+            self._enter()
+        elif self._gate == "shut":
+            self._gate = "open"
+
+    def give_up(self) -> None:
+        """It will not be: take back what was created, and say nothing of it."""
+        created, self._gate = self._gate == "created", "given up"
+        if created:
+            self._take_back()
+
+    def _made(self, complaint: str, close: Callable[[], None]) -> None:
         close()
+        if complaint or not self._gate:
+            self._started(complaint)
+        elif self._gate == "open":
+            self._enter()
+        elif self._gate == "given up":
+            self._take_back()
+        else:
+            self._gate = "created"
+
+    def _enter(self) -> None:
+        self._gate = ""
+        self.runtime.run("start", self.id, done=self._started)
+
+    def _take_back(self) -> None:
+        self._starting = False
+        self.streams.abandon()
+
+        def deleted(complaint: str) -> None:
+            self.state.update(clear_settings)
+            self.log.close(self._finish)
+
+        self.runtime.run("delete", "--force", self.id, done=deleted)
+
+    def _started(self, complaint: str) -> None:
         self._starting = False
         if complaint:
             self._start_failed(complaint, by_runtime=True)
@@ -185,25 +214,12 @@ class Supervision:
             self.send_signal(number, stop_signal=stop_signal)
 
     def _note_start(self, document: dict[str, Any]) -> None:
-        document["State"].update(
-            Running=True,
-            Paused=False,
-            Restarting=False,
-            OOMKilled=False,
-            Dead=False,
-            Pid=self.pid,
-            ExitCode=0,
-            Error="",
-            StartedAt=now_text(),
-        )
+        note_start(document, self.pid, self._restarts)
         if self._health is not None:
             self._health.begin(document)
-        document["HasBeenStartedBefore"] = True
-        document["HasBeenManuallyStopped"] = False
-        document["RestartCount"] = self._restarts
 
     def _start_failed(self, complaint: str, *, by_runtime: bool) -> None:
-        code = failure_code(complaint) if by_runtime else _FAILED
+        code = failure_code(complaint) if by_runtime else FAILED
         self.last = Ending(code, error=complaint)
         self.streams.abandon()
         if not by_runtime:
@@ -215,13 +231,9 @@ class Supervision:
         )
 
     def _failed(self, complaint: str, code: int, *, by_runtime: bool) -> None:
-        self.state.update(lambda document: self._note_failure(document, code, complaint))
+        self.state.update(lambda document: note_failure(document, code, complaint))
         self._tell(complaint, by_runtime=by_runtime)
         self.log.close(self._finish)
-
-    def _note_failure(self, document: dict[str, Any], code: int, complaint: str) -> None:
-        document["State"].update(Running=False, Restarting=False, Pid=0, ExitCode=code, Error=complaint)
-        clear_settings(document)
 
     def _tell(self, complaint: str, *, by_runtime: bool) -> None:
         told, self._told = self._told, None
@@ -283,21 +295,7 @@ class Supervision:
             self._after_clearing()
 
     def _note_exit(self, document: dict[str, Any], ending: Ending, *, again: bool) -> None:
-        # Docker calls a container that waits for its restart running.
-        document["State"].update(
-            Running=again,
-            Paused=False,
-            Restarting=again,
-            OOMKilled=ending.oom,
-            Pid=0,
-            ExitCode=ending.code,
-            FinishedAt=now_text(),
-            **ending.health,
-        )
-        if again:
-            document["RestartCount"] = self._restarts + 1
-        else:
-            clear_settings(document)
+        note_exit(document, ending, again=again, restarts=self._restarts)
         if self._stopped_by_hand and not self._host_goes_down:
             document["HasBeenManuallyStopped"] = True
 
@@ -440,14 +438,3 @@ class Supervision:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-
-
-def failure_code(complaint: str) -> int:
-    """The exit code that Docker gives a container whose start failed with these words of runc."""
-    lower = complaint.lower()
-    if "permission denied" in lower:
-        return _NOT_EXECUTABLE
-    missing = ("executable file not found", "no such file or directory", "not a directory")
-    if any(words in lower for words in missing):
-        return _NOT_FOUND
-    return _FAILED
