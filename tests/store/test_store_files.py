@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import uuid
 
 import pytest
 
@@ -12,7 +13,14 @@ from onggi.errors import InvalidArgument
 from onggi.oci.digest import DiffID, Digest, ImageID
 from onggi.oci.image_config import ImageConfig
 from onggi.store.atomic import write_file
-from onggi.store.dataroot import DataRootOwned, DriverMismatch, claim, open_layout
+from onggi.store.dataroot import (
+    DataRootOwned,
+    DriverMismatch,
+    claim,
+    create_engine_id,
+    engine_id,
+    open_layout,
+)
 from onggi.store.distribution import BlobSource, DistributionDB
 from onggi.store.imagedb import CorruptImage, ImageDB, UnknownImage
 from onggi.store.journal import Event, Journal
@@ -160,3 +168,13 @@ def test_journal_survives_torn_lines_and_tells_what_comes(layout):
     assert [event.action for event in journal.read()] == ["pull", "tag"]
     assert [event.action for event in tail.read()] == ["tag"]
     assert next(journal.read()).to_json()["timeNano"] == 1_000_000_001
+
+
+def test_the_engine_id_is_made_once(layout):
+    assert engine_id(layout.root) is None
+    create_engine_id(layout.root)
+    made = engine_id(layout.root)
+    assert uuid.UUID(made).version == 4 and str(uuid.UUID(made)) == made
+    create_engine_id(layout.root)
+    assert engine_id(layout.root) == made
+    assert (layout.root / "engine-id").stat().st_mode & 0o7777 == 0o600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import pairwise
 
 import pytest
@@ -121,3 +122,17 @@ def test_rotation_keeps_the_last_file(tmp_path, monkeypatch):
     history = journal.history("web:v1", ids[-1])
     assert [change.after for change in history[:5]] == ids[:-6:-1]
     assert sorted(path.name for path in (tmp_path / "tags").iterdir()) == ["journal.1.jsonl", "journal.jsonl"]
+
+
+def test_a_change_is_durable_before_it_happens(store, lines, tmp_path, monkeypatch):
+    seen = []
+    flush = os.fdatasync
+
+    def fdatasync(fd):
+        flush(fd)
+        flushed = os.readlink(f"/proc/self/fd/{fd}")
+        seen.append((flushed, lines.read_text().count(ONE), (tmp_path / "repositories.json").read_text()))
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    point(store, ONE)
+    assert seen == [(str(lines), 1, '{"Repositories":{}}')]

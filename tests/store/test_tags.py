@@ -109,3 +109,29 @@ def test_concurrent_writers_lose_nothing(tags):
     for thread in threads:
         thread.join()
     assert len(list(tags.snapshot().items())) == 20
+
+
+def test_what_names_mean_is_flushed_before_they_do(tags, path):
+    seen = []
+    with tags.transaction("test", first=lambda: seen.append(path.read_bytes())) as names:
+        names.set(Reference.parse("web"), ONE)
+    assert seen == [b'{"Repositories":{}}']
+    assert tags.snapshot().find(Reference.parse("web")) == ONE
+
+
+def test_it_is_flushed_for_names_that_meant_it_before(tags):
+    put(tags, "web", ONE)
+    seen = []
+    with tags.transaction("test", first=lambda: seen.append("flushed")) as names:
+        names.set(Reference.parse("web"), ONE)
+    assert seen == ["flushed"]
+
+
+def test_names_do_not_come_to_mean_what_cannot_be_flushed(tags, path):
+    def fail() -> None:
+        raise OSError("broken disk")
+
+    with pytest.raises(OSError, match="broken disk"), tags.transaction("test", first=fail) as names:
+        names.set(Reference.parse("web"), ONE)
+    assert path.read_bytes() == b'{"Repositories":{}}'
+    assert not list(path.parent.glob(".tmp-*"))

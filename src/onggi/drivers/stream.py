@@ -159,13 +159,21 @@ class _Handover:
     def __init__(self) -> None:
         self._queue: deque[bytes | BaseException | None] = deque()
         self._changed = threading.Condition()
+        self._closed = False
 
     def put(self, item: bytes | BaseException | None) -> None:
         """The next piece, once there is room for it; None, or an error to be raised, at the end."""
         with self._changed:
-            while len(self._queue) >= _QUEUE_PIECES:
+            while len(self._queue) >= _QUEUE_PIECES and not self._closed:
                 self._changed.wait()
-            self._queue.append(item)
+            if not self._closed:
+                self._queue.append(item)
+                self._changed.notify()
+
+    def close(self) -> None:
+        """Nobody takes any more: what is put from here on is dropped."""
+        with self._changed:
+            self._closed = True
             self._changed.notify()
 
     def __iter__(self) -> Iterator[bytes]:
@@ -229,9 +237,8 @@ class Stream:
         self._to_reader.put(end)
 
     def _digest(self) -> None:
-        pieces = iter(self._to_hash)
         try:
-            for piece in pieces:
+            for piece in self._to_hash:
                 self._hash.update(piece)
                 if self._take is not None:
                     self._take(piece)
@@ -239,9 +246,8 @@ class Stream:
                 self._at_end()
         except BaseException as error:
             self._late = error
-            # The inflating thread may be waiting for room; it stops at its next piece.
-            for _ in pieces:
-                pass
+            # The inflating thread may be waiting for room; it meets the error at its next piece.
+            self._to_hash.close()
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._to_reader)
