@@ -353,6 +353,21 @@ def test_notes_and_locks_of_what_is_gone(engine: onggi.Engine, root: Path) -> No
     assert len(os.listdir(root / "onggi/last-use")) == 7
 
 
+def test_notes_and_locks_of_volumes_that_are_gone(engine: onggi.Engine, root: Path) -> None:
+    kept = engine.volumes.create("mount-kept", labels={"a": "b"})
+    store, locks = engine._core.volumes, root / "onggi/locks"
+    for name in ("gone", "kept"):
+        store.begin_filling(name)
+        make(locks / f"volume-{name}", b"")
+    make(locks / "volume-mount-gone", b"")
+    store._note("noted", None, None, durable=False)
+    with LockDirectory(locks).acquire("volume-held", exclusive=True):
+        engine.gc()
+        assert sorted(path.name for path in locks.glob("volume-*")) == ["volume-held", "volume-mount-kept"]
+    assert store.noted() == [kept.name]
+    assert engine.volumes.get(kept.name).labels == {"a": "b"}
+
+
 def test_a_killed_deletion_is_finished_by_the_next_command(engine: onggi.Engine, root: Path) -> None:
     make(root / "onggi/trash" / A / "file")
     assert gone(engine.gc(dry_run=True)) == {("trash", A[:12])}

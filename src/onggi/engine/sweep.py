@@ -24,6 +24,7 @@ from onggi.engine.sweep_layers import (
     orphan_mounts,
     staging,
 )
+from onggi.engine.sweep_volumes import volumes
 
 __all__ = ["everything"]
 
@@ -45,3 +46,4 @@ def everything(core: Core, marks: Marks) -> Iterator[Found]:
     yield from temporary_files(core)
     yield from notes(core)
     yield from locks(core)
+    yield from volumes(core)

@@ -19,7 +19,16 @@ from onggi.store.conversion import chosen_driver, convertings
 from onggi.store.layout import Layout
 from onggi.store.locks import want_lock
 
-__all__ = ["blobs", "conversions", "distribution", "locks", "mounts", "notes", "temporary_files"]
+__all__ = [
+    "blobs",
+    "conversions",
+    "distribution",
+    "locks",
+    "mounts",
+    "notes",
+    "remove_lock",
+    "temporary_files",
+]
 
 # Seconds that what was learnt of a blob outlives its layer (Docker keeps it for ever). It saves a
 # download or an upload when the layer comes back, as after a rollback; that happens in weeks.
@@ -192,7 +201,7 @@ def locks(core: Core) -> Iterator[Found]:
         if match and not _has_object(core, *filter(None, match.groups())) and not core.locks.is_held(name):
             path = core.layout.locks / name
             yield goes(
-                "lock file", name[:20], path, "what it stands for is gone", partial(_remove_lock, core, name)
+                "lock file", name[:20], path, "what it stands for is gone", partial(remove_lock, core, name)
             )
 
 
@@ -210,7 +219,8 @@ def _has_object(core: Core, kind: str, hex: str) -> bool:
     return any(path.exists() for path in _blob_files(core, Digest(f"sha256:{hex}")))
 
 
-def _remove_lock(core: Core, name: str) -> bool:
+def remove_lock(core: Core, name: str) -> bool:
+    """Delete a lock file, unless somebody holds it."""
     lease = core.locks.try_acquire(name, exclusive=True)
     if lease is None:
         return False

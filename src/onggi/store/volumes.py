@@ -272,8 +272,27 @@ class VolumeStore:
         for mounted in _mounted_below(directory):
             raise SomethingMounted(name, mounted)
         self._trash.discard(directory)
+        self.forget(name, durable=durable)
+
+    def forget(self, name: str, *, durable: bool = False) -> None:
+        """Drop what is noted of a volume that is gone, under its lease."""
         self.end_filling(name)
         self._change(lambda entries: entries.pop(name.encode(), None), durable=durable)
+
+    def noted(self) -> list[str]:
+        """Names of which something is noted, those of volumes that are gone too; sorted.
+
+        Not what Docker notes of other drivers' volumes. Raises CorruptDatabase.
+        """
+        database = read_database(self._database)
+        bucket = database.entries.get(_BUCKET)
+        names = [os.fsdecode(name) for name in (bucket.entries if isinstance(bucket, Bucket) else ())]
+        ours = {name for name in names if _entry(database, name).get("Driver") in (None, "", DRIVER)}
+        try:
+            ours.update(name for name in os.listdir(self._filling) if not name.startswith("."))
+        except FileNotFoundError:
+            pass
+        return sorted(ours)
 
 
 def _entry(database: Bucket, name: str) -> dict[str, Any]:
