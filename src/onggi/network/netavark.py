@@ -60,11 +60,12 @@ class NetavarkMissing(FailedPrecondition):
 
 
 class NetavarkFailed(FailedPrecondition):
-    """netavark's own words."""
+    """netavark's own words. ``killed``: it has none, since somebody killed it over its work."""
 
-    def __init__(self, action: str, reason: str) -> None:
+    def __init__(self, action: str, reason: str, *, killed: bool = False) -> None:
         super().__init__(f"netavark {action}: {reason}")
         self.reason = reason
+        self.killed = killed
 
 
 @record
@@ -238,8 +239,16 @@ class Netavark:
         return {"PATH": _PATH, "NETAVARK_FW": "iptables", "LC_ALL": "C.UTF-8"}
 
     def run(self, action: str, attachment: Attachment, namespace: str) -> None:
-        """``setup`` or ``teardown``. Raises NetavarkFailed, NetavarkMissing."""
-        self.begin(action, attachment, namespace).finish()
+        """``setup`` or ``teardown``. Raises NetavarkFailed, NetavarkMissing.
+
+        A teardown that is killed is begun again: what it leaves nobody would look for.
+        """
+        try:
+            self.begin(action, attachment, namespace).finish()
+        except NetavarkFailed as error:
+            if action != "teardown" or not error.killed:
+                raise
+            self.run(action, attachment, namespace)
 
     def begin(self, action: str, attachment: Attachment, namespace: str) -> Call:
         """The same, not waited for. Raises NetavarkMissing.
@@ -279,7 +288,8 @@ class Call:
         try:
             _, status = os.waitpid(self._pid, 0)
             if status:
-                raise NetavarkFailed(self._action, _reason(os.pread(self._answer, 1 << 16, 0), status))
+                reason = _reason(os.pread(self._answer, 1 << 16, 0), status)
+                raise NetavarkFailed(self._action, reason, killed=os.WIFSIGNALED(status))
         finally:
             os.close(self._answer)
 

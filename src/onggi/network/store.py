@@ -3,6 +3,7 @@
 Docker keeps networks in ``network/files/local-kv.db``, a database of its own in Go; ours are::
 
     R/onggi/networks/<id>.json       0600  a network: Docker's object
+    R/onggi/networks/<id>.going      0600  empty: its bridge and rules are being removed
     R/onggi/endpoints/<container>    0600  what netavark was told when the container started
 
 An endpoint file is written before netavark is called and deleted after all was undone, both
@@ -67,9 +68,21 @@ class NetworkStore:
         data = json.dumps(network.to_file()).encode()
         write_file(self._networks / f"{network.id}.json", data, 0o600)
 
+    def begin_removal(self, id: str) -> None:
+        """Note that its bridge and rules are being removed: a kill from here on is seen."""
+        stage_file(self._going(id), b"", 0o600)
+
+    def is_going(self, id: str) -> bool:
+        """Whether who removed it was killed: rules may be left without a bridge."""
+        return self._going(id).exists()
+
     def remove(self, id: str) -> None:
         """Forget it; one that is gone is no error."""
         (self._networks / f"{id}.json").unlink(missing_ok=True)
+        self._going(id).unlink(missing_ok=True)
+
+    def _going(self, id: str) -> Path:
+        return self._networks / f"{id}.going"
 
     # --- who is connected -------------------------------------------------------------------
 

@@ -162,12 +162,14 @@ class Networks:
             self._remove(network)
 
     def _remove(self, network: Network) -> None:
-        if network.driver == "bridge" and _exists(network.interface):
+        store = self._known.store
+        if network.driver == "bridge" and (_exists(network.interface) or store.is_going(network.id)):
+            store.begin_removal(network.id)
             if BRIDGE_NAME not in network.options:
                 # Only one of our own making: under a name that somebody chose there may be more.
                 remove_bridge(network.interface)
             self._try(network)
-        self._known.store.remove(network.id)
+        store.remove(network.id)
         self._attaching.emit(network, "destroy")
 
     def _try(self, network: Network) -> None:
@@ -176,24 +178,25 @@ class Networks:
         addresses = [allocate(network, subnet, ()) for subnet in network.subnets]
         attachment = Attachment.of(random_id(), "onggi", [Endpoint(quiet, "eth0", addresses, "")], (), ())
         namespace = new_network_namespace()
-        path = f"/proc/{os.getpid()}/fd/{namespace}"
         try:
-            self._attaching.netavark.run("setup", attachment, path)
-        except NetavarkFailed as error:
-            if network.driver == "bridge":
-                return
-            raise Unsupported(
-                error.message, hint="the kernel, or the parent interface, cannot do it"
-            ) from error
+            path = f"/proc/{os.getpid()}/fd/{namespace}"
+            failure = self._failure("setup", attachment, path)
+            undone = self._failure("teardown", attachment, path)
         finally:
-            self._take_back(attachment, path)
             os.close(namespace)
+        if any(error is not None and error.killed for error in (failure, undone)):
+            self._try(network)  # what is half made, or half undone, cannot be taken back
+        elif failure is not None and network.driver != "bridge":
+            raise Unsupported(
+                failure.message, hint="the kernel, or the parent interface, cannot do it"
+            ) from failure
 
-    def _take_back(self, attachment: Attachment, path: str) -> None:
+    def _failure(self, action: str, attachment: Attachment, path: str) -> NetavarkFailed | None:
         try:
-            self._attaching.netavark.run("teardown", attachment, path)
-        except NetavarkFailed:
-            return
+            self._attaching.netavark.begin(action, attachment, path).finish()
+        except NetavarkFailed as error:
+            return error
+        return None
 
     def prune(self, filters: Filters | None = None) -> list[str]:
         """Remove those that no running container uses; gives their names. Filters: until, label."""

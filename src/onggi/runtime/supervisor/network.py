@@ -98,7 +98,14 @@ class HeldNetwork:
             return
         finally:
             os.close(question)
-        loop.on_exit(pid, lambda status: undone())
+
+        def ended(status: int) -> None:
+            if os.WIFSIGNALED(status):
+                self._tear_down(loop, told, undone)  # somebody killed it, and what it had not undone stays
+            else:
+                undone()
+
+        loop.on_exit(pid, ended)
 
     def _locked(self) -> int:
         """The lock ``networks``, or -1 while somebody has it. Other users pass it on to nobody."""
