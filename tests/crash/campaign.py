@@ -180,10 +180,10 @@ def sample(crash: Crash, calls: int, amount: int) -> list[str]:
     return problems
 
 
-def sweep(crash: Crash, limit: int) -> list[str]:
-    """Every point from the first to the one that no run reaches any more; all that went wrong."""
+def sweep(crash: Crash, limit: int, step: int = 1) -> list[str]:
+    """Every (``step``-th) point from the first to one that no run reaches any more; all that went wrong."""
     problems = []
-    for stop_at in range(1, limit):
+    for stop_at in range(1, limit, step):
         outcome, found = crash(stop_at)
         problems += _told(stop_at, outcome, found)
         if not outcome.call:

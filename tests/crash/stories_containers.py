@@ -28,12 +28,12 @@ from tests.peers.busybox import box_layout
 from tests.peers.daemon import onggi_environment
 from tests.peers.processes import require, wait_until
 
-__all__ = ["CONTAINER_STORIES", "NAME", "ContainerStory", "Yard", "left_of", "yard"]
+__all__ = ["CONTAINER_STORIES", "GROUP", "NAME", "ContainerStory", "Yard", "is_consistent", "left_of", "yard"]
 
 NAME = "jar"
 _SLEEP = ["sleep", "1000"]
 # In a story's words: a control group of the test's own.
-_GROUP = "GROUP"
+GROUP = "GROUP"
 # Where the kernel shows control groups, of either version.
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -59,11 +59,14 @@ class Yard:
     def kill(self, story: ContainerStory, stop_at: int) -> tuple[Outcome, list[str]]:
         """Kill whoever makes a call; what is wrong then, and when the container is gone."""
         story.prepare(self)
-        words = [self.group if word == _GROUP else word for word in story.words]
-        with tracing(self.words(*words), stop_at, self.output) as outcome:
+        before = [self._spoken(words) for words in story.before]
+        with tracing(self._spoken(story.words), stop_at, self.output, before) as outcome:
             problems = story.look(self) + self.removed()
         # Whoever was still at it has been killed meanwhile.
-        return outcome, problems + self.removed() + self.left()
+        return outcome, problems + self.removed() + story.clear(self) + self.left()
+
+    def _spoken(self, words: Sequence[str]) -> list[str]:
+        return self.words(*(self.group if word == GROUP else word for word in words))
 
     def calls(self, story: ContainerStory) -> int:
         """How many points an undisturbed run has."""
@@ -177,11 +180,17 @@ def processes_in(group: str) -> list[str]:
 
 @dataclass(frozen=True)
 class ContainerStory:
-    """``prepare`` makes what ``words`` are said to; ``look`` runs next commands and tells what is wrong."""
+    """``prepare`` makes what ``words`` are said to; ``look`` runs next commands and tells what is wrong.
+
+    Commands ``before`` are traced too and not stopped, for supervisors that are to be killed by what
+    ``words`` make them do. ``clear`` removes what else there is, and tells what stays all the same.
+    """
 
     words: Sequence[str]
     prepare: Callable[[Yard], object]
     look: Callable[[Yard], list[str]]
+    before: Sequence[Sequence[str]] = ()
+    clear: Callable[[Yard], list[str]] = lambda place: []
 
 
 def _nothing(place: Yard) -> None:
@@ -192,17 +201,7 @@ def _created(place: Yard) -> Container:
     return place.engine.containers.create("box", _SLEEP, name=NAME, host_config={"CgroupParent": place.group})
 
 
-def _running(place: Yard) -> Container:
-    container = _created(place)
-    container.start()
-    return container
-
-
-def _paused(place: Yard) -> None:
-    _running(place).pause()
-
-
-def _is_consistent(place: Yard) -> list[str]:
+def is_consistent(place: Yard) -> list[str]:
     """What commands tell agrees with what is, in a moment at the latest; returns what does not."""
     try:
         wait_until(lambda: not _contradictions(place), "", timeout_s=5)
@@ -230,7 +229,7 @@ def _mentions(entry: Path, text: str) -> bool:
 
 def _starts(place: Yard) -> list[str]:
     """It is there or not, says truly what it is, and can be started, used and stopped."""
-    problems = _is_consistent(place)
+    problems = is_consistent(place)
     container = place.container()
     if container is None:
         return problems
@@ -253,7 +252,7 @@ def _thaws(place: Yard) -> list[str]:
     container = place.container()
     if container is None:
         return ["the container is gone"]
-    problems = _is_consistent(place)
+    problems = is_consistent(place)
     if container.status == "paused":
         container.unpause()
     return problems + _starts(place)
@@ -267,10 +266,11 @@ def _ends(place: Yard) -> list[str]:
             container.wait(timeout_s=30)
         except ContainerNotFound:
             return []
-    return _is_consistent(place)
+    return is_consistent(place)
 
 
-_OPTIONS = ("--network", "none", "--cgroup-parent", _GROUP, "--name", NAME)
+_START = ("start", NAME)
+_OPTIONS = ("--network", "none", "--cgroup-parent", GROUP, "--name", NAME)
 
 CONTAINER_STORIES = {
     "create": ContainerStory(("create", *_OPTIONS, "box", *_SLEEP), _nothing, _starts),
@@ -278,13 +278,13 @@ CONTAINER_STORIES = {
     "run-to-the-end": ContainerStory(("run", *_OPTIONS, "box", "true"), _nothing, _ends),
     "run-and-remove": ContainerStory(("run", "-d", "--rm", *_OPTIONS, "box", "true"), _nothing, _ends),
     "start": ContainerStory(("start", NAME), _created, _is_there),
-    "stop": ContainerStory(("stop", "-t", "0", NAME), _running, _is_there),
-    "kill": ContainerStory(("kill", NAME), _running, _is_there),
-    "restart": ContainerStory(("restart", "-t", "0", NAME), _running, _is_there),
-    "pause": ContainerStory(("pause", NAME), _running, _thaws),
-    "unpause": ContainerStory(("unpause", NAME), _paused, _thaws),
-    "exec": ContainerStory(("exec", NAME, "true"), _running, _is_there),
+    "stop": ContainerStory(("stop", "-t", "0", NAME), _created, _is_there, (_START,)),
+    "kill": ContainerStory(("kill", NAME), _created, _is_there, (_START,)),
+    "restart": ContainerStory(("restart", "-t", "0", NAME), _created, _is_there, (_START,)),
+    "pause": ContainerStory(("pause", NAME), _created, _thaws, (_START,)),
+    "unpause": ContainerStory(("unpause", NAME), _created, _thaws, (_START, ("pause", NAME))),
+    "exec": ContainerStory(("exec", NAME, "true"), _created, _is_there, (_START,)),
     "rm": ContainerStory(("rm", NAME), _created, _starts),
-    "rm-force": ContainerStory(("rm", "-f", NAME), _running, _starts),
+    "rm-force": ContainerStory(("rm", "-f", NAME), _created, _starts, (_START,)),
 }
 """By name."""

@@ -113,13 +113,24 @@ def trace(
 
 
 @contextmanager
-def tracing(command: Sequence[str], stop_at: int, output: Path) -> Iterator[Outcome]:
+def tracing(
+    command: Sequence[str], stop_at: int, output: Path, before: Sequence[Sequence[str]] = ()
+) -> Iterator[Outcome]:
     """The same with the calls of processes, for programs that leave others behind.
+
+    Commands ``before`` come first, one after the other: what they do counts only while ``command``
+    is at work, so that a supervisor started by one of them is killed in the middle of its answer.
 
     The block begins when ``command`` has ended and all is quiet; within it nobody is stopped. What
     was written goes to ``output``. Whoever is left at the end of the block is killed.
     """
-    request = {"command": list(command), "stop_at": stop_at, "cut": None, "processes": True}
+    request = {
+        "before": [list(words) for words in before],
+        "command": list(command),
+        "stop_at": stop_at,
+        "cut": None,
+        "processes": True,
+    }
     with (
         open(output, "w") as errors,
         subprocess.Popen(
@@ -151,53 +162,69 @@ class _Tracer:
         self._stop_at = stop_at
         self._cut = cut
         self._counted = 0
+        self._counting = False
         self._call = ""
         self._status: int | None = None
+        self._leader = 0
         self._names = {number: name for name, number in calls.items()}
         self._tracees: set[int] = set()
         self._patient = patient
-        self._told = False
 
-    def run(self, command: Sequence[str]) -> None:
+    def run(self, command: Sequence[str], before: Sequence[Sequence[str]] = ()) -> None:
         """Tell of it, and stay for the rest."""
-        leader = _start(command, self._names)
-        self._tracees.add(leader)
+        for words in before:
+            self._play(words, patient=False)
+            if self._status:
+                break
+        else:
+            self._counting = True
+            self._play(command, patient=self._patient)
+        self._tell()
+        self._counting = False
+        self._follow(patient=True)
+
+    def _play(self, command: Sequence[str], *, patient: bool) -> None:
+        self._status = None
+        self._leader = _start(command, self._names)
+        self._tracees.add(self._leader)
+        self._follow(patient=patient)
+
+    def _follow(self, *, patient: bool) -> None:
+        """Until all have ended, or the leader has and all is quiet."""
         while True:
             try:
-                tid, state = self._wait()
+                tid, state = self._wait(patient=patient)
             except ChildProcessError:
-                self._tell()
+                return
+            if not tid:
                 return
             if os.WIFSTOPPED(state):
                 self._tracees.add(tid)
                 self._stopped(tid, state)
             else:
                 self._tracees.discard(tid)
-                if tid == leader:
+                if tid == self._leader:
                     self._status = os.waitstatus_to_exitcode(state)
 
-    def _wait(self) -> tuple[int, int]:
+    def _wait(self, *, patient: bool) -> tuple[int, int]:
+        """Who changed and how; process 0 when it is quiet."""
         quiet_at = time.monotonic() + _QUIET_S
-        while not (self._patient or self._told or self._status is None):
+        while not (patient or self._status is None):
             tid, state = os.waitpid(-1, _WALL | os.WNOHANG)
-            if tid:
+            if tid or time.monotonic() > quiet_at:
                 return tid, state
-            if time.monotonic() > quiet_at:
-                self._tell()
             time.sleep(0.005)
         return os.waitpid(-1, _WALL)
 
     def _tell(self) -> None:
-        if not self._told:
-            self._told = True
-            report = {"call": self._call, "status": self._status or 0, "counted": self._counted}
-            print(json.dumps(report), flush=True)
+        report = {"call": self._call, "status": self._status or 0, "counted": self._counted}
+        print(json.dumps(report), flush=True)
 
     def _stopped(self, tid: int, state: int) -> None:
         event, number = state >> 16, os.WSTOPSIG(state)
         if event == _EVENT_SECCOMP:
-            self._counted += 1
-            if self._counted == self._stop_at and not self._told:
+            self._counted += self._counting
+            if self._counting and self._counted == self._stop_at:
                 self._end(tid)
                 return
             _ptrace(_CONT, tid)
@@ -209,7 +236,9 @@ class _Tracer:
     def _end(self, tid: int) -> None:
         self._call = _describe(tid, self._names)
         if self._cut is None:
-            os.kill(_process_of(tid), signal.SIGKILL)
+            process = _process_of(tid)
+            _kill(_netavark_above(process))
+            _kill(process)
             return
         self._cut.happen()
         for process in {_process_of(tracee) for tracee in self._tracees} - {0}:
@@ -217,19 +246,37 @@ class _Tracer:
 
 
 def _kill(process: int) -> None:
+    """Nothing for process 0."""
     try:
-        os.kill(process, signal.SIGKILL)
+        if process:
+            os.kill(process, signal.SIGKILL)
     except ProcessLookupError:
         return
 
 
+def _netavark_above(process: int) -> int:
+    """The netavark that has started a process, or 0: its tools go with it.
+
+    Left alone it takes an iptables that is killed over a question for the answer no.
+    """
+    parent = _status(process, "PPid")
+    try:
+        return parent if Path(f"/proc/{parent}/comm").read_text() == "netavark\n" else 0
+    except OSError:
+        return 0
+
+
 def _process_of(tid: int) -> int:
     """The process a thread belongs to; 0 when it is gone."""
+    return _status(tid, "Tgid")
+
+
+def _status(task: int, field: str) -> int:
     try:
-        lines = Path(f"/proc/{tid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{task}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return next(int(line.split()[1]) for line in lines if line.startswith("Tgid:"))
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def _start(command: Sequence[str], calls: dict[int, str]) -> int:
@@ -322,7 +369,9 @@ def main() -> None:
     cut = PowerCut(**request["cut"]) if request["cut"] else None
     processes = request.get("processes", False)
     calls = {**CALLS, **PROCESS_CALLS} if processes else CALLS
-    _Tracer(request["stop_at"], cut, calls, patient=not processes).run(request["command"])
+    _Tracer(request["stop_at"], cut, calls, patient=not processes).run(
+        request["command"], request.get("before", ())
+    )
 
 
 if __name__ == "__main__":
