@@ -7,25 +7,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from onggi.cli.command import PROGRAM
-from onggi.cli.container_options import create_request
 from onggi.cli.session import Failure, Session
 from onggi.errors import Conflict, NotFound, OnggiError, Unsupported
-from onggi.runtime.oci_runtime import NotExecutable, ProgramNotFound, RuntimeFailed
+from onggi.runtime.launch import NewSupervisor
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from onggi.engine.containers.container import Container
     from onggi.engine.containers.create import Created, CreateRequest
-    from onggi.runtime.launch import NewSupervisor
 
 __all__ = ["create", "run"]
 
-_ENGINE_FAILED = 125
-_NOT_RUN = (NotExecutable.exit_code, ProgramNotFound.exit_code)
+_ENGINE_FAILED, _NOT_FOUND = 125, 127
 
 
 def create(session: Session) -> int:
     """Make a container and print its id."""
+    from onggi.cli.container_options import create_request
+
     created = _create(session, create_request(session, detach=False))
     session.out.write(f"{created.id}\n")
     return 0
@@ -33,9 +32,8 @@ def create(session: Session) -> int:
 
 def run(session: Session) -> int:
     """Make a container and be with it, or leave it alone; the status is that of its program."""
-    from onggi.runtime.launch import NewSupervisor
-
     try:
+        # Before anything else is loaded: both take their time.
         with NewSupervisor(_load_the_rest) as supervisor:
             return _run(session, supervisor)
     except OnggiError as error:
@@ -56,16 +54,21 @@ def _load_the_rest() -> None:
 
 def _status(error: OnggiError) -> int:
     """Docker's command line reads it from the words of an error; what is missing may be a device, too."""
+    from onggi.runtime.oci_runtime import NotExecutable, ProgramNotFound, RuntimeFailed
+
     if isinstance(error, RuntimeFailed) and error.run_status:
         return error.run_status
     if isinstance(error, ProgramNotFound | NotExecutable | RuntimeFailed):
-        return error.exit_code if error.exit_code in _NOT_RUN else _ENGINE_FAILED
+        not_run = (NotExecutable.exit_code, ProgramNotFound.exit_code)
+        return error.exit_code if error.exit_code in not_run else _ENGINE_FAILED
     if isinstance(error.__cause__, FileNotFoundError):
         return ProgramNotFound.exit_code
     return NotExecutable.exit_code if isinstance(error.__cause__, PermissionError) else _ENGINE_FAILED
 
 
 def _run(session: Session, supervisor: NewSupervisor) -> int:
+    from onggi.cli.container_options import create_request
+
     detach = session.flag("detach")
     request = create_request(session, detach=detach)
     if not detach:
@@ -139,7 +142,7 @@ def _cidfile(session: Session) -> Iterator[Callable[[str], object]]:
     except OSError as error:
         text = f"failed to create the container ID file: open {path}: {(error.strerror or '').lower()}"
         missing = isinstance(error, FileNotFoundError)
-        status = ProgramNotFound.exit_code if missing else _ENGINE_FAILED
+        status = _NOT_FOUND if missing else _ENGINE_FAILED
         raise _cidfile_failure(session, text, status) from error
     try:
         with file:
