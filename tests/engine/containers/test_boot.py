@@ -77,6 +77,30 @@ def test_after_the_power_went(engine: onggi.Engine) -> None:
     assert engine.containers.boot().started == ()
 
 
+def test_who_lost_a_supervisor_runs_again_after_boot_and_not_by_being_looked_at(
+    engine: onggi.Engine,
+) -> None:
+    """Docker's daemon starts them itself. Here a look ends and tells, and ``boot`` starts what is to run."""
+    wanted = [_run(engine, policy, policy) for policy in ("always", "unless-stopped", "on-failure")]
+    others = [_run(engine, "no", "no"), _run(engine, "stopped", "unless-stopped")]
+    others[1].stop(0)
+    pids = {container.id: container.stored.state["Pid"] for container in (*wanted, others[0])}
+    for container in (*wanted, others[0]):
+        os.kill(_supervisor(container), signal.SIGKILL)
+    killed = (*wanted, others[0])
+    wait_until(lambda: not any(container.running for container in killed), "the supervisors' end")
+    rows = {row.name: row.state for row in engine.containers.rows(all=True)}
+    assert rows == dict.fromkeys(("always", "unless-stopped", "on-failure", "no", "stopped"), "exited")
+    assert [container.stored.state["ExitCode"] for container in wanted] == [137, 137, 137]
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids.values()), "their end")
+    assert set(engine.containers.boot().started) == {container.id for container in wanted}
+    for container in wanted:
+        assert container.exec(["echo", "again"]).communicate().stdout == b"again\n"
+        assert container.stored.state["Pid"] != pids[container.id]
+    assert [container.status for container in others] == ["exited", "exited"]
+    assert engine.containers.boot().started == ()
+
+
 def test_a_shutdown_is_nobodys_wish(engine: onggi.Engine) -> None:
     unless, plain = _run(engine, "unless", "unless-stopped"), _run(engine, "plain", "no")
     assert engine.containers.shut_down() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from onggi.engine.containers.container import Container
 from onggi.errors import InvalidArgument
 from onggi.network.ports import PortTaken
 from onggi.runtime.client import SupervisorClient
-from tests.engine.networks.conftest import endpoints, rules
+from tests.engine.networks.conftest import BRIDGE, endpoints, rules
 from tests.peers.processes import free_port, require, wait_until
 
 pytestmark = pytest.mark.xdist_group("networks")
@@ -168,6 +169,33 @@ def test_a_supervisor_that_is_killed_leaves_what_the_next_command_takes_away(eng
     wait_until(lambda: _answers(port) and _fetched(port) == "other", "the other's page")
     assert endpoints(engine) == [other.id]
     other.remove(force=True)
+    assert not [rule for rule in rules() if f"--dport {port}" in rule]
+
+
+def test_a_host_that_starts_anew_has_nothing_of_what_its_containers_had(engine: onggi.Engine) -> None:
+    """No process, no running directory, no bridge, rule or mount: the files suffice for a boot."""
+    port = free_port()
+    tmpfs = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}
+    volume = engine.volumes.create("keg", options=tmpfs)
+    policy = {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 0}, "Binds": ["keg:/keg"]}
+    served = _serving(engine, "hello", port, **policy)
+    os.kill(_supervisor(engine, served), signal.SIGKILL)
+    os.kill(served.stored.state["Pid"], signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{served.stored.state['Pid']}").exists(), "its end")
+    shutil.rmtree(engine.config.exec_root)
+    subprocess.run([require("umount"), volume.path], check=True)
+    subprocess.run([require("ip"), "link", "delete", BRIDGE], check=True)
+    for table in ("filter", "nat"):
+        for words in (["-F"], ["-X"]):
+            subprocess.run([require("iptables"), "-t", table, *words], check=True)
+    assert engine.containers.boot().started == (served.id,)
+    wait_until(lambda: _answers(port), "an answer")
+    assert _fetched(port) == "hello"
+    assert _endpoint(served)["IPAddress"] == "172.29.0.2"
+    assert endpoints(engine) == [served.id]
+    assert _said(served, "grep", "-c", " /keg tmpfs ", "/proc/mounts") == "1\n"
+    served.remove(force=True)
+    volume.remove()
     assert not [rule for rule in rules() if f"--dport {port}" in rule]
 
 

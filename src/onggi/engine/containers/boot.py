@@ -6,6 +6,10 @@ Which ones is dockerd's rule at its own start. Never one that has not run yet; o
     unless-stopped   those that nobody stopped
     on-failure[:n]   those that ended with another code than 0, n times at most
 
+The same for those whose supervisor was killed, which has ended them with code 137 (removal.py): Docker's
+daemon, when it comes back, starts them itself. Here nobody watches supervisors, and who looks at
+containers starts none: whoever wants them back calls ``boot`` again, which leaves alone what runs.
+
 Source: moby ``daemon/daemon.go`` (restore), ``restartmanager.go`` (ShouldRestart); tried on dockerd 20.10.
 """
 
