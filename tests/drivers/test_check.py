@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,17 @@ from onggi.archive.tarsplit import TarSplitWriter, gzip_writer
 from onggi.drivers.check import check
 from onggi.oci.digest import DiffID
 from onggi.tree.apply import apply_layer
-from tests.archive.tar_blocks import END, member
+from tests.archive.tar_blocks import END, directory, member, symlink
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison moves about."""
+    monkeypatch.chdir(tmp_path)
 
 
 def unpacked(directory: Path, data: bytes) -> dict[str, object]:
-    """A request for the ``content`` of a layer made of an archive."""
+    """A request for the check of a layer made of an archive."""
     (directory / "diff").mkdir()
     root = os.open(directory / "diff", os.O_RDONLY)
     split = os.open(directory / "split", os.O_WRONLY | os.O_CREAT)
@@ -41,7 +49,15 @@ def test_every_byte_is_read(tmp_path: Path) -> None:
     before = rchar()
     result = check(request, lambda packet: 1 // 0)
     assert rchar() - before >= sum(sizes)
-    assert result == {"flaws": [], "file": "", "diff_id": DiffID.of(data), "bytes": len(data)}
+    assert result == {
+        "flaws": [],
+        "file": "",
+        "diff_id": DiffID.of(data),
+        "bytes": len(data),
+        "size": sum(sizes),
+        "header_size": sum(sizes),
+        "shadowed": 0,
+    }
 
 
 def test_a_large_segment(tmp_path: Path) -> None:
@@ -51,29 +67,51 @@ def test_a_large_segment(tmp_path: Path) -> None:
     assert result["diff_id"] == DiffID.of(data)
 
 
-def test_lengths_around_the_buffer(tmp_path: Path) -> None:
-    """One byte more or less is told, wherever in the buffer the file ends."""
-    data = b"".join(member(b"f%d" % n, os.urandom(350_000)) for n in range(8)) + END
+def test_lengths_around_the_pieces(tmp_path: Path) -> None:
+    """One byte more, less or another is told, wherever a file ends in the pieces that it is read in."""
+    sizes = (1, 1_048_575, 1_048_576, 1_048_577, 2_097_152)
+    data = b"".join(member(b"f%d" % size, os.urandom(size)) for size in sizes) + END
     request = unpacked(tmp_path, data)
-    for number in range(8):
-        path = tmp_path / "diff" / f"f{number}"
+    for size in sizes:
+        path = tmp_path / "diff" / f"f{size}"
         good = path.read_bytes()
         for bad in (good + b"x", good[:-1], good[:-1] + bytes([good[-1] ^ 1])):
             packets: list[bytes] = []
-            path.write_bytes(bad)
+            rewrite(path, bad)
             check(request, lambda packet, into=packets: into.append(packet) or 1)
-            assert len(packets) == 1 and f"f{number}".encode().hex().encode() in packets[0]
-        path.write_bytes(good)
+            ((name, what, *_), *more) = [change for packet in packets for change in json.loads(packet[1:])]
+            assert (bytes.fromhex(name), what) == (path.name.encode(), "content")
+            assert [change[:2] for change in more] == [[name, what]] * (len(bad) != len(good))
+        rewrite(path, good)
     assert check(request, lambda packet: 1 // 0)["diff_id"] == DiffID.of(data)
 
 
-def test_headers_and_sizes_of_tar_split_belong_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def rewrite(path: Path, data: bytes) -> None:
+    """Change a file's content and nothing else."""
+    before = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_link_that_gave_its_file_a_mode_and_is_no_more(tmp_path: Path) -> None:
+    """What was seen of a file while it was open holds until another header speaks of it."""
+    link = member(b"d/g", kind=b"1", linkname=b"f", mode=0o600)
+    data = member(b"f", b"1") + directory(b"d") + symlink(b"e", b"d") + link + member(b"e/g", b"2") + END
+    request = unpacked(tmp_path, data)
+    assert check(request, lambda packet: 1 // 0)["diff_id"] == DiffID.of(data)
+    (tmp_path / "diff/f").chmod(0o644)
+    packets: list[bytes] = []
+    check(request, lambda packet: packets.append(packet) or 1)
+    assert json.loads(packets[0][1:]) == [[b"f".hex(), "mode", "0600", "0644"]]
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_headers_and_sizes_of_tar_split_belong_together(tmp_path: Path, fast: bool) -> None:
     """Contents are passed over where the tree is compared, and their lengths counted all the same."""
-    monkeypatch.chdir(tmp_path)  # a comparison moves about
     data = member(b"a", b"x" * 3000) + member(b"b", b"y" * 700) + END
-    request = {**unpacked(tmp_path, data), "part": "tree"}
+    request = unpacked(tmp_path, data)
+    if fast:
+        request |= {"part": "tree", "unpacked_ns": time.time_ns() + 10**9}
     split = tmp_path / "split"
     lines = gzip.decompress(split.read_bytes()).splitlines(keepends=True)
     assert check(request, lambda packet: 1 // 0)["flaws"] == []
@@ -85,5 +123,5 @@ def test_headers_and_sizes_of_tar_split_belong_together(
     }
     for reason, line in changed.items():
         split.write_bytes(gzip.compress(b"".join([*lines[:number], line, *lines[number + 1 :]])))
-        ((file, text, mendable),) = check(request, lambda packet: 1 // 0)["flaws"]
+        ((file, text, mendable),) = check(request, len)["flaws"]
         assert file == "layerdb/tar-split.json.gz" and reason in text and not mendable

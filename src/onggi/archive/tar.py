@@ -266,6 +266,8 @@ class TarReader:
 
     def _take(self, size: int) -> bytes:
         """The next ``size`` bytes, fewer only at the end of the stream, noted as no content."""
+        if self._position == len(self._chunk):
+            self._load()
         start = self._position
         end = start + size
         if end <= len(self._chunk):

@@ -1,12 +1,13 @@
 """A worker's other job: is a layer's directory still what the layer was made of?
 
-Two parts that share nothing but the tar-split, so that they can run beside each other:
+``content`` passes over tar-split once, and does two things with it:
 
-* ``content`` puts the archive together again from tar-split and files, and hashes it; each
-  file's CRC names those that were changed.
-* ``tree`` parses the archive's headers, which stand in tar-split whole, builds the tree that
-  they make, and compares it with the directory. No contents are read, but of sparse files,
-  whose data lie in tar-split.
+* The archive is put together again from tar-split and files, and hashed; each file's CRC names
+  those that were changed.
+* The archive's headers, which stand in tar-split whole, make the tree that they tell of, and with
+  that the directory is compared. What a file's inode says is read while it is open for its content.
+
+``tree`` does only the second; it is the fast check, which looks at ctimes instead of contents.
 
 What differs leaves in the packets of report.py.
 """
@@ -15,9 +16,11 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from onggi.archive.crc64 import crc64
@@ -26,164 +29,209 @@ from onggi.archive.tar_format import clamp_path
 from onggi.archive.tarsplit import FileEntry, InvalidTarSplit, Segment, read_gzip
 from onggi.drivers.report import Report, Send
 from onggi.store.layerdb import TAR_SPLIT
+from onggi.tree.compare import compare_tree, prove
 from onggi.tree.errors import InvalidLayer, errno_text, printable
+from onggi.tree.expected import ExpectedTree
 from onggi.tree.files import Files
 
 if TYPE_CHECKING:
     from onggi.archive.tar import Member
+    from onggi.tree.expected import Node
 
 __all__ = ["check"]
 
-# Bytes of a file read at once, and gathered before they are hashed: what the cores' caches hold.
-_BUFFER_BYTES = 1024 * 1024
-_HASH_BYTES = 256 * 1024
+# Bytes of a file read at once: a thread hashes them in half a millisecond, and is told to in a twentieth.
+_PIECE_BYTES = 1024 * 1024
 
 
 def check(request: dict[str, object], send: Send) -> dict[str, object]:
     """Do one part; ``request`` has ``part``, the paths ``diff`` and ``split``, and ``unpacked_ns``.
 
-    The result has ``flaws`` (file, reason, mendable; that tar-split cannot be read), ``file``
-    (what is to blame where the bytes are wrong and no path is) and the part's own: ``diff_id``
-    and ``bytes``, or ``size``, ``header_size`` and ``shadowed`` (hex).
+    The result has ``flaws`` (file, reason, mendable; that tar-split cannot be read) and ``file``
+    (what is to blame where the bytes are wrong and no path is); where the headers can be read,
+    ``size``, ``header_size`` and ``shadowed``, a count; and of the content ``diff_id`` and ``bytes``.
     """
     report = Report(send)
-    flaws: list[tuple[str, str, bool]] = []
+    result: dict[str, object] = {"flaws": [], "file": request.get("file", "")}
+    unpacked_ns = request["unpacked_ns"]
     root = os.open(str(request["diff"]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        split = Path(str(request["split"]))
-        if request["part"] == "content":
-            result = _check_content(split, root, report)
-        else:
-            unpacked_ns = request["unpacked_ns"]
-            result = _check_tree(split, root, report, int(str(unpacked_ns)) if unpacked_ns else None)
-    except (InvalidTarSplit, InvalidTar, InvalidLayer) as error:
-        result = {}
-        flaws.append((f"layerdb/{TAR_SPLIT}", error.message, False))
+        contents = _Contents(root) if request["part"] == "content" else None
+        shadowed: frozenset[bytes] = frozenset()
+        try:
+            tree = _expected_tree(Path(str(request["split"])), contents)
+            shadowed = frozenset(tree.shadowed)
+            compare_tree(
+                tree,
+                root,
+                lambda path, change: report.add(path, *change),
+                unpacked_ns=None if unpacked_ns is None else int(str(unpacked_ns)),
+            )
+            result["size"], result["header_size"] = tree.sizes()
+            result["shadowed"] = len(shadowed)
+        except (InvalidTarSplit, InvalidTar, InvalidLayer) as error:
+            result["flaws"] = [(f"layerdb/{TAR_SPLIT}", error.message, False)]
+        if contents is not None:
+            result |= contents.tell(report, shadowed)
     finally:
         os.close(root)
     report.flush()
-    return {"flaws": flaws, "file": request.get("file", ""), **result}
+    return result
 
 
-# --- contents ---------------------------------------------------------------------------------
+def _expected_tree(split: Path, contents: _Contents | None) -> ExpectedTree:
+    """The tree that the headers make; ``contents`` sees every entry, whatever the headers are like."""
+    with read_gzip(split) as entries:
+        if contents is None:
+            return _build(entries, None)
+        passed = contents.passed(entries)
+        try:
+            return _build(passed, contents)
+        finally:
+            for _ in passed:
+                pass
 
 
-def _check_content(split: Path, root: int, report: Report) -> dict[str, object]:
-    archive = _Archive()
-    with read_gzip(split) as entries, Files(root) as files:
-        for entry in entries:
-            if isinstance(entry, Segment):
-                archive.put(entry.payload)
-            elif entry.size:
-                _add_file(entry, files, archive, report)
-    return {"diff_id": archive.diff_id(), "bytes": archive.size_bytes}
+def _build(entries: Iterable[Segment | FileEntry], contents: _Contents | None) -> ExpectedTree:
+    tree = ExpectedTree()
+    headers = _Headers(entries)
+    reader = TarReader(headers)
+    for member in reader:
+        node = tree.add(member)
+        if contents is not None:
+            contents.node = node
+        if member.sparse is None:
+            reader.skip_content(headers.skip)
+        elif contents is not None:
+            contents.compare_sparse(reader, member)
+    tree.finish()
+    return tree
 
 
-def _add_file(entry: FileEntry, files: Files, archive: _Archive, report: Report) -> None:
-    """Add a file's bytes, and report it when they are not the recorded ones."""
-    try:
-        fd = files.descriptor(entry.name)
-    except InvalidLayer as error:
-        report.add(entry.name, "content", "", error.message)
-        return
-    try:
-        size, crc = archive.read(fd, entry.size)
-    except OSError as error:
-        report.add(entry.name, "content", "", f"cannot be read: {errno_text(error.errno or errno.EIO)}")
-        return
-    finally:
-        os.close(fd)
-    if size != entry.size:
-        report.add(entry.name, "content", f"{entry.size} bytes", f"{size}{'+' * (size > entry.size)} bytes")
-    elif crc != entry.crc:
-        report.add(entry.name, "content")
+class _Contents:
+    """Contents of files on their way through the archive.
+
+    ``node`` is that of the header that came last: the file that comes next should be it.
+    """
+
+    def __init__(self, root: int) -> None:
+        self.node: Node | None = None
+        self._files = Files(root)
+        self._device = os.fstat(root).st_dev
+        self._archive = _Archive()
+        self._wrong: list[tuple[bytes, str, str]] = []
+        self._result: dict[str, object] = {}
+
+    def passed(self, entries: Iterable[Segment | FileEntry]) -> Iterator[Segment | FileEntry]:
+        """The entries, each after its bytes have been added to the archive."""
+        with self._files, self._archive as archive:
+            for entry in entries:
+                if isinstance(entry, Segment):
+                    archive.put(entry.payload)
+                elif entry.size:
+                    self._add_file(entry)
+                yield entry
+        self._result = {"diff_id": archive.diff_id(), "bytes": archive.size_bytes}
+
+    def _add_file(self, entry: FileEntry) -> None:
+        """Add a file's bytes, and note it when they are not the recorded ones."""
+        node = self.node
+        path = node.first if node is not None and node.member == entry.name else clamp_path(entry.name)
+        try:
+            fd, status = self._files.descriptor(path)
+        except InvalidLayer as error:
+            self._wrong.append((entry.name, "", error.message))
+            return
+        try:
+            if node is not None and status.st_dev == self._device:
+                prove(node, fd, status)
+            size, crc = self._archive.read(fd, entry.size)
+        except OSError as error:
+            reason = f"cannot be read: {errno_text(error.errno or errno.EIO)}"
+            self._wrong.append((entry.name, "", reason))
+            return
+        finally:
+            os.close(fd)
+        if size != entry.size:
+            found = f"{size}{'+' * (size > entry.size)} bytes"
+            self._wrong.append((entry.name, f"{entry.size} bytes", found))
+        elif crc != entry.crc:
+            self._wrong.append((entry.name, "", ""))
+
+    def compare_sparse(self, reader: TarReader, member: Member) -> None:
+        """A sparse file's data lie in tar-split."""
+        if not _same_sparse(reader, member, self._files):
+            self._wrong.append((member.name, "", ""))
+
+    def tell(self, report: Report, shadowed: frozenset[bytes]) -> dict[str, object]:
+        """Report what is wrong, but of names that the archive itself replaces; gives the result's part."""
+        for name, expected, found in self._wrong:
+            if name not in shadowed:
+                report.add(name, "content", expected, found)
+        return self._result
 
 
 class _Archive:
-    """Hashes an archive as it is put together, in one buffer: what is read into it is hashed there.
+    """Hashes an archive as it is put together. A context manager: its end is the archive's.
 
-    No thread does the hashing: handing over costs a small file more than it saves, and layers
-    are checked side by side in processes.
+    What is small is hashed while the core's caches hold it still; layers are checked side by side
+    in processes. Only the pieces of a large file are hashed by a thread, each while the next is read.
     """
 
     def __init__(self) -> None:
         self.size_bytes = 0
         self._hash = sha256()
-        self._view = memoryview(bytearray(_BUFFER_BYTES))
-        self._filled = 0
+        self._thread: threading.Thread | None = None
+        self._pieces: SimpleQueue[bytes | None] = SimpleQueue()
+        self._hashed: SimpleQueue[None] = SimpleQueue()
+        self._pending = False
 
-    def put(self, data: bytes) -> None:
-        """Bytes that are no file's."""
-        if len(data) > _BUFFER_BYTES - self._filled:
-            self._flush()
-        if len(data) > _BUFFER_BYTES:
-            self._hash.update(data)
-            self.size_bytes += len(data)
-            return
-        self._view[self._filled : self._filled + len(data)] = data
-        self._advance(len(data))
+    def put(self, piece: bytes) -> None:
+        """The bytes that come next."""
+        if self._pending:
+            self._hashed.get()
+        self._pending = len(piece) >= _PIECE_BYTES
+        if self._pending:
+            self._hand_over(piece)
+        else:
+            self._hash.update(piece)
+        self.size_bytes += len(piece)
 
     def read(self, fd: int, size: int) -> tuple[int, int]:
         """Read a file that should have ``size`` bytes, to one byte more; gives its length and CRC-64."""
         done = crc = 0
         while done <= size:
-            wanted = min(size + 1 - done, _BUFFER_BYTES)
-            if wanted > _BUFFER_BYTES - self._filled:
-                self._flush()
-            place = self._view[self._filled : self._filled + wanted]
-            length = os.readv(fd, [place])
-            crc = crc64(place[:length], crc)
-            done += length
-            self._advance(length)
-            if length < wanted:
+            wanted = min(size + 1 - done, _PIECE_BYTES)
+            piece = os.read(fd, wanted)
+            self.put(piece)
+            crc = crc64(piece, crc)
+            done += len(piece)
+            if len(piece) < wanted:
                 break
         return done, crc
 
-    def _advance(self, length: int) -> None:
-        self._filled += length
-        if self._filled >= _HASH_BYTES:
-            self._flush()
+    def _hand_over(self, piece: bytes) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+        self._pieces.put(piece)
 
-    def _flush(self) -> None:
-        self._hash.update(self._view[: self._filled])
-        self.size_bytes += self._filled
-        self._filled = 0
+    def _run(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            self._hash.update(piece)
+            self._hashed.put(None)
+
+    def __enter__(self) -> _Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is not None:
+            self._pieces.put(None)
+            self._thread.join()
 
     def diff_id(self) -> str:
-        """The digest of all."""
-        self._flush()
+        """The digest of all, at the end."""
         return f"sha256:{self._hash.hexdigest()}"
-
-
-# --- the tree ---------------------------------------------------------------------------------
-
-
-def _check_tree(split: Path, root: int, report: Report, unpacked_ns: int | None) -> dict[str, object]:
-    from onggi.tree.compare import Change, compare_tree
-    from onggi.tree.expected import ExpectedTree
-
-    tree = ExpectedTree()
-    with read_gzip(split) as entries, Files(root) as files:
-        headers = _Headers(entries)
-        reader = TarReader(headers)
-        for member in reader:
-            tree.add(member)
-            if member.sparse is None:
-                reader.skip_content(headers.skip)
-            elif unpacked_ns is None and not _same_sparse(reader, member, files):
-                report.add(clamp_path(member.name), "content")
-    tree.finish()
-
-    def difference(path: bytes, change: Change) -> None:
-        report.add(path, *change)
-
-    compare_tree(tree, root, difference, unpacked_ns=unpacked_ns)
-    size, header_size = tree.sizes()
-    return {
-        "size": size,
-        "header_size": header_size,
-        "shadowed": [name.hex() for name in tree.shadowed[:1000]],
-    }
 
 
 class _Headers:
@@ -212,7 +260,7 @@ class _Headers:
 def _same_sparse(reader: TarReader, member: Member, files: Files) -> bool:
     """Whether a sparse file has its data, and zeros between them."""
     try:
-        fd = files.descriptor(member.name)
+        fd, status = files.descriptor(clamp_path(member.name))
     except InvalidLayer:
         return False
     position = 0
@@ -221,7 +269,7 @@ def _same_sparse(reader: TarReader, member: Member, files: Files) -> bool:
             if not _is_zero(fd, position, offset) or os.pread(fd, len(piece), offset) != piece:
                 return False
             position = offset + len(piece)
-        return _is_zero(fd, position, member.size) and os.fstat(fd).st_size == member.size
+        return _is_zero(fd, position, member.size) and status.st_size == member.size
     except OSError:
         return False
     finally:
@@ -237,7 +285,7 @@ def _is_zero(fd: int, start: int, end: int) -> bool:
             return True  # ENXIO: no data behind it
         if start >= end:
             return True
-        piece = os.pread(fd, min(_BUFFER_BYTES, end - start), start)
+        piece = os.pread(fd, min(_PIECE_BYTES, end - start), start)
         if not piece or piece.count(0) != len(piece):
             return False
         start += len(piece)

@@ -52,9 +52,12 @@ def unpack_job(staged: StagedDirectory, write_set: Path) -> Job:
 
 
 def check_request(driver: str, diff: Path, entry: Path, part: str, *, fast: bool) -> dict[str, object] | None:
-    """What a worker is asked to check ``content`` or ``tree``; None when files or tar-split are gone."""
+    """What a worker is asked to check ``content`` or, if ``fast``, ``tree``; the content's pass does both.
+
+    None when files or tar-split are gone, too.
+    """
     split = entry / TAR_SPLIT
-    if not diff.is_dir() or not split.is_file():
+    if (part == "tree" and not fast) or not diff.is_dir() or not split.is_file():
         return None
     return {
         "job": "check",

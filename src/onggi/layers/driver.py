@@ -97,7 +97,8 @@ class StorageDriver(Protocol):
     ) -> dict[str, object] | None:
         """What to ask a worker so that it checks ``content`` or ``tree`` of a layer; ``entry`` is layerdb's.
 
-        None where what it needs is missing, which :meth:`flaws` and :meth:`keeps_tar` tell.
+        None where the other part's worker does it along the way, or where what it needs is missing,
+        which :meth:`flaws` and :meth:`keeps_tar` tell.
         """
 
     def derive(self, cache_id: CacheID, diff_id: DiffID) -> dict[str, object] | None:

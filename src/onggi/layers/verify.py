@@ -1,8 +1,8 @@
 """Layers held against what they were made of: metadata, every path, every byte.
 
-Each layer is checked in two parts by worker processes (drivers/check.py), as many at once as
-there are cores: ``content`` recomputes the diffID through tar-split, ``tree`` compares the
-directory with the archive's headers. The small files of layerdb and of the driver are checked
+Each layer is checked in two parts by worker processes, as many at once as there are cores: ``content``
+recomputes the diffID, ``tree`` compares what is mounted with the archive's headers. Where one pass over
+files does both, one worker does (drivers/check.py). The small files of layerdb and of the driver are checked
 here. Nothing is changed; a shared lease keeps each layer from being removed meanwhile, and a layer
 that was removed before, with all that stood on it, is not missing but ``gone``.
 """
@@ -265,27 +265,25 @@ def _judge(
     if not each.certain:
         # It may have been removed while that was read, and made anew since.
         each = believed(layers, each.chain_id)
-    results = {part.name: part.result for part in parts}
-    tree, content = results.get("tree", {}), results.get("content", {})
-    shadowed = [bytes.fromhex(str(name)) for name in _listed(tree.get("shadowed"))]
-    proved = bool(each.diff_id) and content.get("diff_id") == each.diff_id
-    derived = _told(tree.get("derived"))
+    told = [flaw for part in reversed(parts) for flaw in _told(part.result.get("flaws"))]
+    result = {key: value for part in parts for key, value in part.result.items()}
+    diff_id, shadowed = result.get("diff_id"), result.get("shadowed")
+    proved = bool(each.diff_id) and diff_id == each.diff_id
+    derived = _told(result.get("derived"))
     # With the content proved, what differs is what was derived from it.
-    changes = _merge([part for part in parts if not (proved and derived)], frozenset(shadowed))
-    flaws = list(_flaws(layers, standing, each, tree))
+    changes = () if proved and derived else _merge(parts)
+    flaws = list(_flaws(layers, standing, each, result))
     if flaws:
         # Not by what stood on the layer before others changed that.
-        flaws = list(_flaws(layers, Standing(layers), each, tree))
-    told = [*_told(content.get("flaws")), *_told(tree.get("flaws"))]
+        flaws = list(_flaws(layers, Standing(layers), each, result))
     flaws += dict.fromkeys([*told, *(derived if proved else ())])
     named = derived or any(change.what in ("content", *_GONE) for path in changes for change in path.changes)
-    if content.get("diff_id") and each.diff_id and not (proved or (named and changes) or shadowed or told):
-        reason = f"what is kept makes {content['diff_id']}, not {each.diff_id}"
-        flaws.append(Flaw(str(content["file"]), reason, False))
+    if diff_id and each.diff_id and not (proved or (named and changes) or shadowed or told):
+        flaws.append(Flaw(str(result["file"]), f"what is kept makes {diff_id}, not {each.diff_id}", False))
     note = ""
     if shadowed and not fast:
-        note = f"cannot be proved: its archive replaces {len(shadowed)} of its own files"
-    size_bytes = int(str(content.get("bytes", 0)))
+        note = f"cannot be proved: its archive replaces {shadowed} of its own files"
+    size_bytes = int(str(result.get("bytes", 0)))
     cache_id = read_cache_id(layers, each.chain_id)
     return LayerCheck(each.chain_id, cache_id, tuple(flaws), changes, note, size_bytes)
 
@@ -302,16 +300,13 @@ def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _merge(parts: list[Part], shadowed: frozenset[bytes]) -> tuple[PathChanges, ...]:
+def _merge(parts: list[Part]) -> tuple[PathChanges, ...]:
     """Every path once, sorted; a content is not told of twice, nor of a file that is gone."""
     by_path: dict[bytes, dict[str, Change]] = {}
-    for part in parts:
-        for name, change in part.found:
-            if part.name == "content" and name in shadowed:
-                continue
-            changes = by_path.setdefault(clamp_path(name), {})
-            if not (part.name == "content" and _GONE & changes.keys()):
-                changes.setdefault(change.what, change)
+    for name, change in (found for part in parts for found in part.found):
+        changes = by_path.setdefault(clamp_path(name), {})
+        if not (change.what == "content" and _GONE & changes.keys()):
+            changes.setdefault(change.what, change)
     return tuple(PathChanges(path, tuple(by_path[path].values())) for path in sorted(by_path))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from onggi.tree.expected import ExpectedTree
 
-__all__ = ["Change", "compare_tree", "kind_text", "shown_text", "time_text"]
+__all__ = ["Change", "compare_tree", "kind_text", "prove", "shown_text", "time_text"]
 
 _TYPES = {
     stat.S_IFREG: "regular file",
@@ -53,10 +53,29 @@ def compare_tree(
 ) -> None:
     """Report every difference below ``root_fd`` by path; the root is the empty path.
 
-    Moves the working directory: call it in a process that nobody else relies on. With
-    ``unpacked_ns`` an inode that was touched later (its ctime) is a difference too.
+    Nodes that are proved are passed over. Moves the working directory: call it in a process that
+    nobody else relies on. With ``unpacked_ns`` an inode that was touched later (its ctime) is a
+    difference too.
     """
     _Comparison(tree, root_fd, report, unpacked_ns).run()
+
+
+def prove(node: Node, fd: int, status: os.stat_result) -> None:
+    """Note that an open regular file, with one name, is what the archive says, if it is (contents aside).
+
+    Where a walk meets that inode under the node's name, it need not be looked at again.
+    """
+    if (
+        status.st_mode == node.type | node.mode
+        and status.st_size == node.size
+        and status.st_mtime_ns == node.mtime_ns
+        and status.st_uid == node.uid
+        and status.st_gid == node.gid
+        and status.st_nlink == 1
+        and not node.xattrs
+        and not os.listxattr(fd)
+    ):
+        node.proved = status.st_ino
 
 
 class _Comparison:
@@ -86,8 +105,10 @@ class _Comparison:
             children = dict(node.children) if node is not None and node.children is not None else {}
             for entry in entries:
                 name = os.fsencode(entry.name)
-                below = path + b"/" + name if path else name
                 child = children.pop(name, None)
+                if child is not None and child.proved == entry.inode() and child.links == 1:
+                    continue
+                below = path + b"/" + name if path else name
                 status = entry.stat(follow_symlinks=False)
                 self._compare(below, name, child, status)
                 if stat.S_ISDIR(status.st_mode):

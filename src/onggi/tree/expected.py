@@ -66,8 +66,8 @@ class Node:
 
     ``xattrs`` are those of the archive that Linux keeps, overlayfs's own left out; ``opaque``
     stands for ``trusted.overlay.opaque``. ``member`` is the verbatim name of the member whose content
-    the node has, ``links`` the number of its names and ``first``
-    the path it was made under.
+    the node has, ``links`` the number of its names and ``first`` the path it was made under.
+    ``proved`` is the number of the inode that was seen to be this node, 0 before (compare.py).
     """
 
     __slots__ = (
@@ -81,6 +81,7 @@ class Node:
         "mtime_ns",
         "opaque",
         "position",
+        "proved",
         "size",
         "sparse",
         "target",
@@ -104,6 +105,7 @@ class Node:
         self.member = b""
         self.opaque = False
         self.position = 0
+        self.proved = 0
         self.sparse: tuple[tuple[int, int], ...] | None = None
         self.children: dict[bytes, Node] | None = {} if type == stat.S_IFDIR else None
 
@@ -137,19 +139,19 @@ class ExpectedTree:
         self._times: list[tuple[bytes, int]] = []
         self._with_acl: list[Node] = []
 
-    def add(self, member: Member, position: int = 0, cleaned: bytes | None = None) -> None:
-        """Apply one member, whose content begins at ``position`` of the archive.
+    def add(self, member: Member, position: int = 0, cleaned: bytes | None = None) -> Node | None:
+        """Apply one member, whose content begins at ``position`` of the archive; gives the node it makes.
 
         ``cleaned`` is its name as of ``clean_path``, from who has it already. Raises InvalidLayer
         where no directory could have taken it.
         """
         if member.type == GLOBAL_HEADER:
-            return
+            return None
         path = cleaned if cleaned and cleaned[0] not in b"/." else clamp_path(member.name)
         parent_path, _, name = path.rpartition(b"/")
         if not name:
             self._add_root(member)
-            return
+            return None
         if len(path) >= PATH_MAX:
             raise InvalidLayer(f"lstat {printable(path)}: file name too long", path=path)
         parent = self._directories.get(parent_path) or self._parent(parent_path, path, member)
@@ -158,7 +160,10 @@ class ExpectedTree:
         elif member.type == LINK:
             self._add_link(parent, parent_path, name, path, member)
         else:
-            self._add_node(parent, parent_path, name, path, member).position = position
+            node = self._add_node(parent, parent_path, name, path, member)
+            node.position = position
+            return node
+        return None
 
     def finish(self) -> None:
         """What comes last: ACLs that follow the mode, and times of directories, which every name changed.
@@ -327,6 +332,7 @@ class ExpectedTree:
             raise refusal(_error(errno.ENAMETOOLONG), member, path)
         children[name] = node
         node.links += 1
+        node.proved = 0  # the link's header speaks of the same inode
         if node.xattrs and node.type == stat.S_IFREG:
             # A chown takes capabilities away, even one to the same owner.
             node.xattrs = {key: value for key, value in node.xattrs.items() if key != b"security.capability"}

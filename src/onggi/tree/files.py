@@ -46,11 +46,10 @@ class Files:
         Raises:
             InvalidLayer: it is not there, or is no regular file any more.
         """
-        return io.FileIO(self.descriptor(name), "rb")
+        return io.FileIO(self.descriptor(clamp_path(name))[0], "rb")
 
-    def descriptor(self, name: bytes) -> int:
-        """The same as a bare descriptor, which the caller closes."""
-        path = clamp_path(name)
+    def descriptor(self, path: bytes) -> tuple[int, os.stat_result]:
+        """The same by the clamped name, as a bare descriptor, which the caller closes, and its status."""
         parent, _, last = path.rpartition(b"/")
         try:
             fd = os.open(last, _READ, dir_fd=self._directories.get(parent).fd)
@@ -58,7 +57,8 @@ class Files:
             raise InvalidLayer(
                 f"open {printable(path)}: {errno_text(error.errno or errno.EIO)}", path=path
             ) from None
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise InvalidLayer(f"open {printable(path)}: not a regular file", path=path)
-        return fd
+        return fd, status
