@@ -1,12 +1,15 @@
 """Containers: from the start of a command to its exit.
 
 Both engines hold the same busybox, on a disk of their own, and take turns. Onggi's bridge is in a
-network namespace of this process, dockerd's in one of its own: neither meets the host's.
+network namespace of this process, dockerd's in one of its own: neither meets the host's. Beside them
+stands what no Python program on runc can do without: an interpreter that does nothing, and runc alone
+with the same configuration.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tarfile
 import tempfile
@@ -46,6 +49,8 @@ def main(words: Sequence[str]) -> None:
             header = ["", *(engine.name for engine in engines), "ratio"]
             for title, rows in _tables(engines, options.runs):
                 print(f"### {title}\n\n{report.table(header, rows)}", flush=True)
+            rows = _floor(engines[0], program, work, options.runs)
+            print(f"### what there is no way around, s\n\n{report.table(['', 'alone'], rows)}", flush=True)
 
 
 @contextmanager
@@ -157,6 +162,35 @@ def _at_once(engine: Engine) -> None:
     ]
     if any(os.waitpid(pid, 0)[1] for pid in started):
         raise SystemExit(f"{' '.join(command)}: one of {_AT_ONCE} at once failed")
+
+
+# --- the floor ----------------------------------------------------------------------------------
+
+
+def _floor(engine: Engine, program: Path, work: Path, runs: int) -> list[list[str]]:
+    """An interpreter's start, and runc on the bundle of a container that runs at this time."""
+    bundle = work / "bundle"
+    with tarfile.open(work / "box.tar") as archive:
+        archive.extractall(bundle / "rootfs", filter="fully_trusted")
+    id = engine.command("run", "-d", "--network", "none", _IMAGE, "sleep", "9999").strip()
+    config = json.loads((work / "run/containers" / id / "config.json").read_text())
+    config["process"]["args"] = ["true"]
+    config["root"]["path"] = str(bundle / "rootfs")
+    config["linux"]["cgroupsPath"] += "-alone"
+    (bundle / "config.json").write_text(json.dumps(config))
+    commands = {
+        "`python -c pass`": [str(program.parent / "python"), "-c", "pass"],
+        "`runc run`": ["runc", "--root", str(work / "runc"), "run", "--bundle", str(bundle), "alone"],
+    }
+    return [
+        [
+            name,
+            report.spread(
+                [timed(partial(run_quietly, command, dict(os.environ))) for _ in range(runs)], digits=3
+            ),
+        ]
+        for name, command in commands.items()
+    ]
 
 
 # --- memory -------------------------------------------------------------------------------------
