@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from onggi.record import record
 
-__all__ = ["BATCHES", "CANNOT", "EFFECTS", "USUAL", "Cannot", "Effect"]
+__all__ = ["BATCHES", "EFFECTS", "USUAL", "Effect"]
 
 _V1 = "/sys/fs/cgroup"
 
@@ -133,21 +133,3 @@ USUAL = frozenset(
     }
 )
 BATCHES = tuple(dict.fromkeys(row.batch for row in EFFECTS))
-
-
-@record
-class Cannot:
-    """What this kernel refuses to dockerd, in runc's words; ``clamped``: Onggi does what is left of it."""
-
-    flags: str
-    reason: str
-    clamped: bool = False
-
-
-CANNOT = (
-    Cannot("--privileged", "unable to apply caps: operation not permitted", clamped=True),
-    Cannot("--cap-add ALL", "unable to apply caps: operation not permitted", clamped=True),
-    Cannot("--ulimit nofile=99999999", "error setting rlimit type 7: operation not permitted"),
-    Cannot("--oom-score-adj -500", "can't get final child's PID from pipe: EOF"),
-    Cannot("--cpu-rt-period 1000000 --cpu-rt-runtime 10000", "cpu.rt_runtime_us: invalid argument"),
-)

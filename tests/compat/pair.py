@@ -10,22 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from onggi.record import record
+from tests.compat.explained import without_actors, without_hint
 from tests.peers.daemon import Daemon
 from tests.peers.fixtures import Onggi
 
 __all__ = ["Pair", "Said", "agrees", "comparable", "complaint", "filled", "host_files"]
 
-# What the doors put before a message, and after it; Docker's daemon and runtime name themselves.
-_BEFORE = re.compile(r"^(?:docker: |Error response from daemon: |Error: |onggi: )+", re.MULTILINE)
-_SEE_HELP = re.compile(r"\n*(?:Run|See) '(?:docker|onggi)[^']*' for more information\n?")
-_RUNTIME = re.compile(
-    r"(?:failed to create shim(?: task)?: |OCI runtime (?:create|exec) failed: |runc (?:create|run) failed: "
-    r"|exec failed: |unable to start container process: |(?:start|exec|resume|pause) container(?: \w+)?: )+"
-)
-# Which commands failed for whom, after the reasons; who went where to ask.
-_AFTER = re.compile(r"^(?:failed to .*containers?: .*|failed to rename .*)\n?", re.MULTILINE)
-# Once nested: a hint may speak of "(format: …)".
-_HINT = re.compile(r" \([^()]*(?:\([^()]*\)[^()]*)*\)$")
 _NORMAL: tuple[tuple[str, str], ...] = (
     (r"\b[0-9a-f]{64}\b", "ID"),
     (r"\b[0-9a-f]{12}\b", "SHORT"),
@@ -55,8 +45,7 @@ def comparable(text: str, *roots: Path) -> str:
 
 def complaint(text: str) -> list[str]:
     """The messages on stderr: without who says it, by way of whom, and where to read on."""
-    text = _AFTER.sub("", _RUNTIME.sub("", _SEE_HELP.sub("", _BEFORE.sub("", text.strip()))))
-    return [_message(line) for line in text.strip().splitlines() if line]
+    return [_message(line) for line in without_actors(text).strip().splitlines() if line]
 
 
 def _message(line: str) -> str:
@@ -72,7 +61,7 @@ def agrees(ours: str, theirs: str) -> bool:
 
 
 def _agrees(mine: str, other: str) -> bool:
-    plain = mine if mine == other else _HINT.sub("", mine)
+    plain = mine if mine == other else without_hint(mine)
     return plain == other or (bool(plain) and other.endswith(plain))
 
 

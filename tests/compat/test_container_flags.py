@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.compat.effect_rows import BATCHES, CANNOT, EFFECTS, USUAL, Cannot, Effect
+from tests.compat.cannot import CANNOT, Cannot
+from tests.compat.effect_rows import BATCHES, EFFECTS, USUAL, Effect
 from tests.compat.pair import Pair, Said, agrees, complaint, filled, host_files
 from tests.compat.refusal_rows import RARE, REFUSED
 

@@ -24,6 +24,7 @@ __all__ = [
     "host_lines",
     "metric_between",
     "network_name",
+    "own_names",
     "published_bindings",
     "shown_ports",
 ]
@@ -98,9 +99,13 @@ def shown_ports(ports: Sequence[PublishedPort]) -> dict[str, list[dict[str, str]
 
 def host_lines(joined: Joined, config: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the hosts file says of a container's own addresses in a network."""
+    return [(address, own_names(config)) for address in joined.endpoint.addresses]
+
+
+def own_names(config: Mapping[str, Any]) -> str:
+    """A container's own names, as a line of the hosts file has them."""
     host, domain = str(config.get("Hostname") or ""), str(config.get("Domainname") or "")
-    names = f"{host}.{domain} {host}" if domain else host
-    return [(address, names) for address in joined.endpoint.addresses]
+    return f"{host}.{domain} {host}" if domain else host
 
 
 def endpoint_fields(joined: Joined) -> dict[str, Any]:

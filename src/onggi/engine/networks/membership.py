@@ -13,7 +13,7 @@ from onggi.engine.containers.networking import absent_endpoint
 from onggi.engine.containers.running import is_running
 from onggi.engine.core import Core
 from onggi.engine.networks.attaching import ContainerNetworks
-from onggi.engine.networks.endpoint import Joined, endpoint_fields, host_lines
+from onggi.engine.networks.endpoint import Joined, endpoint_fields, host_lines, own_names
 from onggi.engine.networks.known import NetworkNotFound
 from onggi.errors import Conflict, Forbidden
 from onggi.network.model import Network
@@ -50,6 +50,14 @@ class Membership:
                 raise Forbidden(_already(stored, network))
             else:
                 self._note(stored.id, network, absent_endpoint(wanted))
+
+    def noted_for_later(self, name: str, stored: StoredContainer, settings: Mapping[str, Any]) -> bool:
+        """Docker 20.10 looks for a stopped container's networks when it starts; True: written down."""
+        if self._core.config.compat != "20.10" or is_running(self._core, stored):
+            return False
+        asked = {**absent_endpoint(settings), "Aliases": settings["Aliases"]}
+        self._note(stored.id, Network("", name, "bridge", ""), asked)
+        return True
 
     def disconnect(self, word: str, stored: StoredContainer) -> None:
         """Raises Conflict, NetworkNotFound. A network that is gone already may still be named."""
@@ -152,11 +160,14 @@ class Membership:
             self._core.containers.write_file(stored.id, "resolv.conf", text)
 
     def _untell(self, stored: StoredContainer, addresses: list[str]) -> None:
-        kept = [
-            line
-            for line in self._hosts(stored.id).splitlines(keepends=True)
-            if line.decode("utf-8", "replace").partition("\t")[0] not in addresses
-        ]
+        """That network's line goes; Docker 20.10 takes the name, and so its lines of all networks."""
+        names = own_names(stored.config) if self._core.config.compat == "20.10" else None
+
+        def goes(line: bytes) -> bool:
+            address, _, said = line.decode("utf-8", "replace").rstrip("\n").partition("\t")
+            return address in addresses or said == names
+
+        kept = [line for line in self._hosts(stored.id).splitlines(keepends=True) if not goes(line)]
         self._core.containers.write_file(stored.id, "hosts", b"".join(kept))
         self._tell_servers(stored)
 

@@ -10,6 +10,7 @@ from time import time_ns
 
 from onggi.engine.core import Core
 from onggi.engine.networks.attaching import ContainerNetworks
+from onggi.engine.networks.known import NetworkNotFound
 from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unsupported
 from onggi.linux.namespaces import new_network_namespace
 from onggi.network.addresses import Prefix
@@ -238,7 +239,14 @@ class Networks:
         }
         stored = self._containers().get(container).stored
         with self._core.writing():
-            Membership(self._core, self._attaching).connect(self.get(network), stored, settings)
+            membership = Membership(self._core, self._attaching)
+            try:
+                found = self.get(network)
+            except NetworkNotFound:
+                if not membership.noted_for_later(network, stored, settings):
+                    raise
+            else:
+                membership.connect(found, stored, settings)
 
     def disconnect(self, network: str, container: str, *, force: bool = False) -> None:
         """Take a container out. Raises NetworkNotFound, ContainerNotFound, Conflict.
