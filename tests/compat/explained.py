@@ -42,9 +42,7 @@ class Explained:
 
 # What the doors put before a message, and after it; Docker's daemon and runtime name themselves.
 _BEFORE = re.compile(r"^(?:docker: |Error response from daemon: |Error: |onggi: )+", re.MULTILINE)
-_SEE_HELP = re.compile(
-    r"(?:\n+Usage:  docker .*)?\n*(?:Run|See) '(?:docker|onggi)[^']*' for more information\n?"
-)
+_SEE_HELP = re.compile(r"\n*(?:Run|See) '(?:docker|onggi)[^']*' for more information\n?")
 _RUNTIME = re.compile(
     r"(?:failed to create shim(?: task)?: |OCI runtime (?:create|exec) failed: |runc (?:create|run) failed: "
     r"|exec failed: |unable to start container process: |(?:start|exec|resume|pause) container(?: \w+)?: )+"

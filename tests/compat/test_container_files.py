@@ -17,6 +17,7 @@ import pytest
 from onggi.hub.layout import OCILayout
 from onggi.hub.server import serving
 from tests.compat.copies import made_tree, played, source_tree
+from tests.compat.explained import without_hint
 from tests.peers.busybox import box_layer, box_layout
 from tests.peers.daemon import Daemon, onggi_environment
 from tests.peers.fixtures import Onggi
@@ -373,7 +374,7 @@ def test_top(three: tuple[Onggi, Onggi, Daemon]) -> None:
             text = re.sub(
                 r"[0-9a-f]{64}", "ID", done.stdout + done.stderr.removeprefix("Error response from daemon: ")
             )
-            text = re.sub(r" \((?:let it|'onggi).*\)", "", text.removeprefix("Error: "))
+            text = without_hint(text.removeprefix("Error: "))
             text = re.sub(r"(?m)^(?:root +)?\d+ .*?(?=sleep)", "", text)
             said.append((words, done.returncode, text))
         seen.append(said)
@@ -404,7 +405,7 @@ def test_update(three: tuple[Onggi, Onggi, Daemon]) -> None:
             text = done.stdout + done.stderr.replace("Error response from daemon: ", "").replace(
                 "Error: ", ""
             )
-            text = re.sub(r" \((?:--memory-swap|one of).*\)", "", re.sub(r"[0-9a-f]{64}", "ID", text))
+            text = without_hint(re.sub(r"[0-9a-f]{64}", "ID", text))
             limits = each.output("exec", "limited", "sh", "-c", LIMITS)
             documents = json.loads(each.output("inspect", "limited", "waiting"))
             files = [document["HostConfig"] for document in documents]

@@ -111,7 +111,8 @@ def test_what_no_command_line_for_20_10_sends(pair: Pair) -> None:
     ours = pair.ours
     box = ("--network", "none", "box", "sh", "-c", "trap 'exit 6' HUP; while :; do sleep 0.1; done")
     ours.run("run", "-d", "--name", "noted", "--annotation", "org.example=kept", *box)
-    bundle = next(ours.run_directory.glob("containers/*/config.json"))
+    id = ours.output("inspect", "-f", "{{.Id}}", "noted").strip()
+    bundle = ours.run_directory / "containers" / id / "config.json"
     assert '"annotations": {"org.example": "kept"}' in bundle.read_text()
     ours.run("stop", "-s", "HUP", "noted")
     assert ours.output("wait", "noted") == "6\n"

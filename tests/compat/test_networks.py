@@ -119,7 +119,8 @@ network ls
 rm one two three four five six fresh
 """.strip().splitlines()
 
-_INSPECTED = {"run -d", "network connect", "network disconnect", "create", "start", "stop"}
+# After these, when they succeed: of networks that a start did not get to dockerd notes some ids.
+_INSPECTED = ("run -d", "network connect", "network disconnect", "create", "start", "stop")
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_the_same_commands_get_the_same_answers(both: tuple[Onggi, Daemon]) -> N
         mine, other = (_answer(engine, line.split()) for engine in both)
         if not _same(mine, other):
             differences.append(f"$ {line}\n  ours:   {mine}\n  docker: {other}")
-        if any(line.startswith(words) for words in _INSPECTED):
+        if not mine.status and line.startswith(_INSPECTED):
             shown = [_settings(engine) for engine in both]
             for mine, theirs in zip(*shown, strict=True):
                 if mine != theirs and mine not in told:
@@ -180,6 +181,8 @@ def _comparable(inspected: dict[str, Any]) -> dict[str, Any]:
     settings = inspected["NetworkSettings"]
     for field in ("SandboxID", "SandboxKey"):
         settings.pop(field)
+    for port, bindings in settings["Ports"].items():
+        settings["Ports"][port] = bindings and [each for each in bindings if each["HostIp"] != "::"]
     text = json.dumps([inspected["Name"], inspected["HostConfig"]["NetworkMode"], settings], sort_keys=True)
     found: dict[str, Any] = json.loads(re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", "<id>", text))
     return found

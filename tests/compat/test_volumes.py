@@ -13,6 +13,7 @@ import pytest
 
 from onggi.hub.layout import OCILayout
 from onggi.hub.server import serving
+from tests.compat.explained import without_hint
 from tests.peers.busybox import box_layer, box_layout
 from tests.peers.daemon import Daemon
 from tests.peers.fixtures import Onggi
@@ -252,7 +253,7 @@ def complaint(text: str) -> str:
     line = next(line for line in text.splitlines() if line)
     line = re.sub(r"^(docker|onggi): ", "", line).removeprefix("Error response from daemon: ")
     line = re.sub(r"^.*error during container init: ", "", re.sub(": unknown.*$", "", line))
-    return re.sub(r" \([^()]*\)$", "", line.removeprefix("Error: "))
+    return without_hint(line.removeprefix("Error: "))
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -310,6 +310,13 @@ def mount(text: str) -> dict[str, Any]:
     return parse_mount_flag(text)
 
 
+def network(text: str) -> tuple[str, dict[str, list[str]]]:
+    """``--network``: a name, and what the long form says."""
+    from onggi.cli.network_options import parse_network
+
+    return parse_network(text)
+
+
 def tmpfs(text: str) -> tuple[str, str]:
     """``/path[:options]``."""
     path, _, options = text.partition(":")

@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["NetworkOptionError", "network_settings", "published_ports"]
+__all__ = ["NetworkOptionError", "network_settings", "parse_network", "published_ports"]
 
 _DEFAULT = "default"
 # Flags that speak of the first network, and how its long form calls them.
@@ -73,7 +73,7 @@ def _long_port(text: str) -> str:
 
 def network_settings(session: Session) -> tuple[str, dict[str, dict[str, Any]]]:
     """NetworkMode, and Docker's EndpointsConfig of all networks named. Raises NetworkOptionError."""
-    named = [_named(text) for text in session.flag("network")]
+    named = list(session.flag("network"))
     if not named:
         named = [(_DEFAULT, {})]
     first, settings = named[0]
@@ -104,15 +104,8 @@ def _is_bare(name: str) -> bool:
     return name in ("none", "host") or name.startswith("container:")
 
 
-def _named(text: str) -> tuple[str, dict[str, list[str]]]:
-    try:
-        return _network(text)
-    except NetworkOptionError as error:
-        raise NetworkOptionError(f'invalid argument "{text}" for "--network" flag: {error}') from error
-
-
-def _network(text: str) -> tuple[str, dict[str, list[str]]]:
-    """``NAME``, or ``name=NAME,alias=A,ip=…``."""
+def parse_network(text: str) -> tuple[str, dict[str, list[str]]]:
+    """``NAME``, or ``name=NAME,alias=A,ip=…``. Raises ValueError."""
     if "=" not in text:
         return text, {}
     fields: dict[str, list[str]] = {}
@@ -120,12 +113,12 @@ def _network(text: str) -> tuple[str, dict[str, list[str]]]:
         key, equals, value = part.partition("=")
         key = key.strip().lower()
         if not equals:
-            raise NetworkOptionError(f"invalid field {part}")
+            raise ValueError(f"invalid field {part}")
         if key not in ("name", "alias", "ip", "ip6", "mac-address", "link-local-ip", "driver-opt"):
-            raise NetworkOptionError(f"invalid field key {key}")
+            raise ValueError(f"invalid field key {key}")
         fields.setdefault(key, []).append(value.strip())
     if "name" not in fields:
-        raise NetworkOptionError("network name/id is not specified")
+        raise ValueError("network name/id is not specified")
     return fields.pop("name")[-1], fields
 
 
