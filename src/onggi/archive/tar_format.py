@@ -75,6 +75,8 @@ HEADER_ONLY = frozenset((LINK, SYMLINK, DEVICE_CHARACTER, DEVICE_BLOCK, DIRECTOR
 _INT64_MAX = 2**63 - 1
 _CACHE_LIMIT = 4096  # parsed number fields kept; mode, owner and time fields repeat endlessly in a layer
 _unpack = struct.Struct("100s8s8s8s12s12s8sB100s8s64x8s8s155s12x").unpack
+# A name is clean if no part is empty or begins with a dot; of those that remain few begin with one and are.
+_DOUBTFUL = re.compile(rb"/(?:[/.]|\Z)")
 _UNCLEAN = re.compile(rb"(?:^|/)(?:/|\.\.?(?:/|$))|/$|^$")
 
 
@@ -255,11 +257,13 @@ def parse_number(field: bytes) -> int:
 
 
 def _parse_octal(field: bytes) -> int:
-    digits = field.strip(b" \0").split(b"\0", 1)[0]
-    if not digits:
-        return 0
+    digits = field.strip(b" \0")
     if not digits.isdigit():
-        raise InvalidTar
+        digits = digits.split(b"\0", 1)[0]
+        if not digits:
+            return 0
+        if not digits.isdigit():
+            raise InvalidTar
     try:
         return int(digits, 8)
     except ValueError:
@@ -285,6 +289,8 @@ def clean_path(path: bytes) -> bytes:
     short = path[2:] if path[:2] == b"./" else path
     if short[-1:] == b"/":
         short = short[:-1]
+    if short and not short.startswith((b"/", b".")) and _DOUBTFUL.search(short) is None:
+        return short
     return short if _UNCLEAN.search(short) is None else _clean_slowly(path)
 
 
@@ -309,6 +315,6 @@ def clamp_path(path: bytes) -> bytes:
     ``/abs/f`` → ``abs/f``; ``../evil`` → ``evil``; ``./`` → empty.
     """
     cleaned = clean_path(path)
-    if cleaned[:1] in b"/.":
+    if cleaned.startswith((b"/", b".")):
         cleaned = _clean_slowly(b"/" + cleaned)[1:]
     return cleaned

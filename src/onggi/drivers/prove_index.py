@@ -9,7 +9,7 @@ from onggi.archive.erofs.format import InvalidIndex
 from onggi.archive.erofs.reader import Index
 from onggi.drivers.erofs_names import INDEX
 from onggi.drivers.report import Report
-from onggi.tree.compare import time_text
+from onggi.tree.change import time_text
 from onggi.tree.compare_indexes import changed_paths
 
 __all__ = ["Told", "fast_flaws", "index_flaws", "kept_file", "readable_index"]

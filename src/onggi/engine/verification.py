@@ -17,7 +17,7 @@ from onggi.layers.verify import Believed, LayerCheck, believed, check_layers
 from onggi.oci.digest import CacheID, ChainID, ImageID
 from onggi.oci.image_config import ImageConfig
 from onggi.record import record
-from onggi.tree.compare import Change
+from onggi.tree.change import Change
 
 __all__ = ["Finding", "Placed", "Verification", "config_finding", "layer_findings", "place_layers"]
 

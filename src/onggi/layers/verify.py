@@ -13,10 +13,11 @@ import json
 import os
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TypeVar
 
 from onggi.archive.tar_format import clamp_path
@@ -29,7 +30,7 @@ from onggi.oci.digest import CacheID, ChainID, DiffID, chain_id
 from onggi.record import record
 from onggi.store.atomic import read_optional
 from onggi.store.layerdb import TAR_SPLIT, is_cache_id
-from onggi.tree.compare import Change
+from onggi.tree.change import Change
 
 __all__ = [
     "Believed",
@@ -122,14 +123,32 @@ def check_layers(
     token = cancel or CancelToken()
     standing = Standing(layers)
     names = ("tree",) if fast else ("tree", "content")
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="onggi-verify")
+    jobs = [_Job(layers, workers, standing, each, names, token) for each in wanted]
+    # The largest first: else one core may be busy with it when the others have nothing left to do.
+    by_size = sorted(jobs, key=_Job.size_bytes, reverse=True)
+    waiting = deque((job, name) for job in by_size for name in names)
+    threads = [
+        threading.Thread(target=_work_off, args=(waiting,), name="onggi-verify")
+        for _ in range(min(len(waiting), os.cpu_count() or 1))
+    ]
+    for thread in threads:
+        thread.start()
     try:
-        jobs = [_Job(layers, workers, standing, each, names, token) for each in wanted]
-        started = [[pool.submit(job.run, name) for name in names] for job in jobs]
-        for futures in started:
-            yield next(check for future in futures if (check := future.result()) is not None)
+        for job in jobs:
+            yield job.verdict()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        waiting.clear()
+        for thread in threads:
+            thread.join()
+
+
+def _work_off(waiting: deque[tuple[_Job, str]]) -> None:
+    while waiting:
+        try:
+            job, name = waiting.popleft()
+        except IndexError:
+            return  # another thread was faster
+        job.run(name)
 
 
 @record
@@ -163,9 +182,31 @@ class _Job:
         self._cancel = cancel
         self._parts: list[Part] = []
         self._lock = threading.Lock()
+        self._verdict: SimpleQueue[LayerCheck | BaseException] = SimpleQueue()
 
-    def run(self, name: str) -> LayerCheck | None:
-        """Check a part; the verdict on the layer when all are through, else None."""
+    def size_bytes(self) -> int:
+        """The layer's size by layerdb, 0 where that cannot be read."""
+        raw = read_optional(self._layers.db.path(self._each.chain_id) / "size") or b""
+        return int(raw) if raw.isdigit() and len(raw) < 20 else 0
+
+    def verdict(self) -> LayerCheck:
+        """Wait for it. Raises what ended a part."""
+        verdict = self._verdict.get()
+        if isinstance(verdict, BaseException):
+            raise verdict
+        return verdict
+
+    def run(self, name: str) -> None:
+        """Check a part; when all are through there is a verdict."""
+        try:
+            verdict = self._run(name)
+        except BaseException as error:
+            self._verdict.put(error)
+            return
+        if verdict is not None:
+            self._verdict.put(verdict)
+
+    def _run(self, name: str) -> LayerCheck | None:
         self._cancel.check()
         with ExitStack() as leases:
             try:

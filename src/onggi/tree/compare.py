@@ -10,38 +10,21 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from onggi.tree.attributes import changed_attributes
-from onggi.tree.expected import Node
+from onggi.tree.change import Change, kind_text, shown_text, time_text
 from onggi.tree.walk import scan_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from onggi.tree.expected import ExpectedTree
+    from onggi.tree.expected import ExpectedTree, Node
 
-__all__ = ["Change", "compare_tree", "kind_text", "prove", "shown_text", "time_text"]
+__all__ = ["compare_tree", "prove"]
 
-_TYPES = {
-    stat.S_IFREG: "regular file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symbolic link",
-    stat.S_IFCHR: "character device",
-    stat.S_IFBLK: "block device",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-}
 # Seconds: file systems with 32-bit times keep this for all later ones.
 _LAST_SHORT_TIME = 2**31 - 1
-
-
-class Change(NamedTuple):
-    """One thing that is not as it was: ``what``, and how it was and is, where that can be said."""
-
-    what: str
-    expected: str = ""
-    found: str = ""
 
 
 def compare_tree(
@@ -185,23 +168,3 @@ class _Comparison:
         for path, node, inode in self._links:
             if len(nodes[inode]) > 1 or inodes[id(node)] != inode:
                 self._report(path, Change("hard link"))
-
-
-def kind_text(file_type: int, device: int) -> str:
-    """What an inode is, in words; the device 0:0 is a whiteout."""
-    if file_type == stat.S_IFCHR and device == 0:
-        return "whiteout"
-    kind = _TYPES.get(file_type, "unknown")
-    if file_type in (stat.S_IFCHR, stat.S_IFBLK):
-        return f"{kind} {os.major(device)}:{os.minor(device)}"
-    return kind
-
-
-def shown_text(data: bytes) -> str:
-    """Bytes of a name for a message."""
-    return data.decode("utf-8", "backslashreplace")
-
-
-def time_text(time_ns: int) -> str:
-    """Seconds since 1970 with nanoseconds."""
-    return f"{time_ns // 10**9}.{time_ns % 10**9:09d}"

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from onggi.tree.compare import Change, kind_text, shown_text, time_text
+from onggi.tree.change import Change, kind_text, shown_text, time_text
 
 if TYPE_CHECKING:
     from onggi.archive.erofs.reader import Index, IndexNode

@@ -437,10 +437,9 @@ def _children(node: Node) -> dict[bytes, Node]:
 
 
 def _set_owner(node: Node, member: Member) -> None:
-    uid, gid = kernel_id(member.uid), kernel_id(member.gid)
-    if uid != -1:
+    if (uid := kernel_id(member.uid)) != -1:
         node.uid = uid
-    if gid != -1:
+    if (gid := kernel_id(member.gid)) != -1:
         node.gid = gid
 
 
