@@ -46,7 +46,7 @@ _DOCKER_KEYS = """
     network-control-plane-mtu network-diagnostic-port node-generic-resources nri-opts oom-score-adjust
     pidfile raw-logs rootless selinux-enabled shutdown-timeout swarm-default-advertise-addr
     swarm-raft-election-tick swarm-raft-heartbeat-tick tls tlscacert tlscert tlskey tlsverify
-    userland-proxy userland-proxy-path userns-remap
+    userland-proxy-path userns-remap
 """
 _DOCKER_ONLY = frozenset(_DOCKER_KEYS.split())
 
@@ -131,6 +131,7 @@ class Config:
     bip: str = ""
     default_address_pools: tuple[tuple[str, int], ...] = ()
     ip: str = ""
+    userland_proxy: bool = True
     mtu: int = 0
 
     @classmethod
@@ -202,6 +203,7 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     "bip": ("bip", "text"),
     "default_address_pools": ("default-address-pools", "pools"),
     "ip": ("ip", "text"),
+    "userland_proxy": ("userland-proxy", "boolean"),
     "mtu": ("mtu", "count"),
 }
 _FIELD_OF_KEY = {key: name for name, (key, _) in _SETTINGS.items() if key}

@@ -23,7 +23,6 @@ __all__ = [
     "without_hint",
     "without_resolver",
     "without_routes",
-    "without_six",
 ]
 
 MOST = 5
@@ -87,14 +86,6 @@ def without_broken_lines(text: str) -> str:
     return re.sub(r"x{9}\n", "x" * 9, text)
 
 
-_SIX = (r", \[::\]:[^,\n|]*", r"(?:(?<=\n)|\A)(?:\S+ -> )?\[::\]:\d+\n")
-
-
-def without_six(text: str) -> str:
-    """Ports without those on the host's IPv6 addresses."""
-    return re.sub("|".join(_SIX), "", text)
-
-
 _LONG = "head -c 40000 /dev/zero | tr '\\0' x; echo; echo end"
 EXPLAINED = (
     Explained(
@@ -124,11 +115,5 @@ EXPLAINED = (
             f'run --name long --network none --log-driver local box sh -c "{_LONG}"',
             "logs long",
         ),
-    ),
-    Explained(
-        "ports of a container without IPv6 are not published on the host's IPv6 addresses",
-        "dockerd's proxy carries what arrives there; here nothing does, and nothing says so",
-        without_six,
-        ("create --name six -p 18085:80 box sleep 1000", "start six", "port six"),
     ),
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.compat.explained import EXPLAINED, MOST, Explained, without_resolver, without_routes, without_six
+from tests.compat.explained import EXPLAINED, MOST, Explained, without_resolver, without_routes
 from tests.compat.pair import Said, agrees
 from tests.peers.busybox import box_layer
 from tests.peers.daemon import Daemon
@@ -53,6 +53,10 @@ network inspect sub auto closed six part
 network inspect nosuch auto -f {{.Name}}
 run -d --name one --network sub --network-alias web --ip 10.55.0.77 box sleep 1000
 run -d --name two -p 18080:80 -p 127.0.0.1:18081:81/udp -p 18090-18091:90-91 --expose 99 box sleep 1000
+run -d --name ends -p 0.0.0.0:18082:80 -p [::]:18083:80 -p [::1]:18084:81/udp -p 18085:82/udp box sleep 1000
+ps -a --format {{.Names}}|{{.Ports}}
+port ends
+rm -f ends
 run -d --name three --network part box sleep 1000
 run -d --name four --network closed -h host4 box sleep 1000
 run -d --name five --network none box sleep 1000
@@ -168,7 +172,7 @@ def _plain(text: str) -> str:
     """Without ids, times, and what is explained."""
     text = re.sub(r"\b(?=[0-9a-f]*[a-f])[0-9a-f]{12}\b", "<short>", re.sub(r"[0-9a-f]{64}", "<id>", text))
     text = re.sub(r'"Created": "[^"]*"', '"Created": "<time>"', text)
-    return without_six(without_resolver(without_routes(text)))
+    return without_resolver(without_routes(text))
 
 
 def _settings(engine: Onggi | Daemon) -> list[Any]:
@@ -181,8 +185,6 @@ def _comparable(inspected: dict[str, Any]) -> dict[str, Any]:
     settings = inspected["NetworkSettings"]
     for field in ("SandboxID", "SandboxKey"):
         settings.pop(field)
-    for port, bindings in settings["Ports"].items():
-        settings["Ports"][port] = bindings and [each for each in bindings if each["HostIp"] != "::"]
     text = json.dumps([inspected["Name"], inspected["HostConfig"]["NetworkMode"], settings], sort_keys=True)
     found: dict[str, Any] = json.loads(re.sub(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b", "<id>", text))
     return found

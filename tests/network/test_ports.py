@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onggi.errors import InvalidArgument, ResourceExhausted
-from onggi.network.ports import PortTaken, PublishedPort, mappings, publish
+from onggi.network.ports import PortTaken, PublishedPort, carried, mappings, publish
 from tests.peers.processes import free_port
 
 
@@ -95,6 +95,31 @@ def test_an_address_that_is_not_the_host_s() -> None:
     with pytest.raises(InvalidArgument, match=r"^cannot publish 192\.0\.2\.1:1/tcp: "):
         publish({"80/tcp": [{"HostIp": "127.0.0.1"}, {"HostIp": "192.0.2.1", "HostPort": "1"}]}, "", "")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_every_address_is_one_of_ipv6_too() -> None:
+    """Where nobody named one, and both are free; a stream's IPv6 socket listens, for its carrier."""
+    ports, sockets = publish({"80/tcp": [{}], "53/udp": [{}]}, "", "")
+    assert [port.host_ip for port in ports] == ["0.0.0.0", "::"] * 2
+    assert ports[0].host_port == ports[1].host_port
+    assert [held.family for held in sockets] == [socket.AF_INET, socket.AF_INET6] * 2
+    listening = sockets[3]
+    taken = {"80/tcp": [{"HostPort": str(listening.getsockname()[1])}]}
+    sockets[2].close()
+    with pytest.raises(PortTaken, match=r"Bind for \[::\]:\d+ failed"):
+        publish(taken, "", "")
+    with socket.create_connection(("::1", listening.getsockname()[1])):
+        pass
+    assert carried(ports, "10.0.0.2") == [
+        {"held": [port.protocol, "::", port.host_port], "target": ["10.0.0.2", port.container_port]}
+        for port in (ports[1], ports[3])
+    ]
+    for held in sockets:
+        held.close()
+    for words in ({"six": False}, {"default_ip": "127.0.0.1"}):
+        found, sockets = publish({"80/tcp": [{}]}, **{"default_ip": "", "what": "", **words})
+        assert len(found) == len(sockets) == 1
+        sockets[0].close()
 
 
 def test_what_netavark_is_told() -> None:

@@ -127,8 +127,9 @@ class Attachment:
         endpoints: Sequence[Endpoint],
         ports: Sequence[Mapping[str, Any]],
         dns_servers: Sequence[str],
+        carried: Sequence[Mapping[str, Any]] = (),
     ) -> Attachment:
-        """Of a container and its endpoints."""
+        """Of a container and its endpoints; ``carried`` are ports that no rule leads there."""
         return cls(
             {
                 "container_id": container,
@@ -136,7 +137,9 @@ class Attachment:
                 "port_mappings": list(ports),
                 "dns_servers": list(dns_servers),
                 "networks": {each.network.id: each.to_json() for each in endpoints},
-                # netavark passes over what it does not know: this is for the events of an end.
+                # netavark passes over what it does not know. This is for the supervisor:
+                "carried": list(carried),
+                # and this for the events of an end.
                 "names": {each.network.id: each.network.name for each in endpoints},
                 "network_info": {
                     each.network.id: network_info(each.network, each.metric) for each in endpoints

@@ -2,8 +2,9 @@
 
 Each is held by a socket bound to it as long as the container runs: so nobody else, container or
 program, gets it meanwhile, and a crash gives it back. Nothing is ever accepted there: the
-firewall's rule sends on what arrives before a socket would see it. SCTP's are not held, since few
-kernels have its sockets.
+firewall's rule sends on what arrives before a socket would see it. What arrives at an IPv6 address
+is no IPv4 container's by a rule: the supervisor takes it from the socket, and carries it there
+(runtime/supervisor/six.py). SCTP's are not held, since few kernels have its sockets.
 
 Source: moby ``libnetwork/portallocator/portallocator.go``, ``daemon/network.go`` (getPortMapInfo).
 """
@@ -22,10 +23,12 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["PortTaken", "PublishedPort", "mappings", "publish"]
+__all__ = ["PortTaken", "PublishedPort", "carried", "mappings", "publish"]
 
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _EVERYWHERE = "0.0.0.0"  # noqa: S104  published ports are meant for everybody, as Docker's are
+_EVERYWHERE_SIX = "::"
+_BACKLOG = 128
 _USUAL_RANGE = (49153, 65535)
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _MAX_HELD = 200
@@ -59,11 +62,12 @@ class PublishedPort:
 
 
 def publish(
-    bindings: Mapping[str, Sequence[Mapping[str, Any]]], default_ip: str, what: str
+    bindings: Mapping[str, Sequence[Mapping[str, Any]]], default_ip: str, what: str, *, six: bool = True
 ) -> tuple[list[PublishedPort], list[socket.socket]]:
     """Ports for ``bindings`` (Docker's PortBindings), and the sockets that hold them.
 
-    ``default_ip`` stands where no address was said (empty: all), ``what`` before an error's text.
+    ``default_ip`` stands where no address was said (empty: all, and with ``six`` those of IPv6 too, where
+    the host has them), ``what`` before an error's text.
     Raises PortTaken, InvalidArgument, ResourceExhausted.
     """
     ports: list[PublishedPort] = []
@@ -72,12 +76,15 @@ def publish(
         for inside, wanted in sorted(bindings.items(), key=_order):
             number, _, protocol = inside.partition("/")
             for binding in wanted or ({},):
-                address = binding.get("HostIp") or default_ip or _EVERYWHERE
+                addresses = _addresses(binding.get("HostIp") or "", default_ip, protocol, six=six)
                 first, last = _wanted_range(str(binding.get("HostPort") or ""))
-                port, holder = _bound(protocol or "tcp", address, first, last, what)
-                ports.append(PublishedPort(int(number), protocol or "tcp", address, port))
-                if holder is not None and len(held) < _MAX_HELD:
-                    held.append(holder)
+                port, holders = _bound(protocol or "tcp", addresses, first, last, what)
+                for place, address in enumerate(addresses):
+                    if place and len(held) + len(holders) > _MAX_HELD:
+                        holders.pop().close()  # nobody would carry what arrives there
+                        break
+                    ports.append(PublishedPort(int(number), protocol or "tcp", address, port))
+                held.extend(holders)
     except BaseException:
         for holder in held:
             holder.close()
@@ -90,17 +97,42 @@ def _order(entry: tuple[str, Any]) -> tuple[int, str]:
     return int(number), protocol
 
 
-def _bound(protocol: str, address: str, first: int, last: int, what: str) -> tuple[int, socket.socket | None]:
-    """The first port of a range that is free, and its holder."""
+def _addresses(said: str, default_ip: str, protocol: str, *, six: bool) -> tuple[str, ...]:
+    """Those of the host on which a port is published."""
+    address = said or default_ip or _EVERYWHERE
+    everywhere = six and not said and address == _EVERYWHERE and (protocol or "tcp") in _KINDS
+    return (address, _EVERYWHERE_SIX) if everywhere and _has_six() else (address,)
+
+
+def _has_six() -> bool:
+    try:
+        with _new("tcp", _EVERYWHERE_SIX) as probe:
+            probe.bind((_EVERYWHERE_SIX, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _bound(
+    protocol: str, addresses: Sequence[str], first: int, last: int, what: str
+) -> tuple[int, list[socket.socket]]:
+    """The first port of a range that is free on all of ``addresses``, and what holds it there."""
     if protocol not in _KINDS:
-        return first, None
+        return first, []
     for port in range(first, last + 1):
-        held = _bind(protocol, address, port)
-        if held is not None:
+        held: list[socket.socket] = []
+        for address in addresses:
+            holder = _bind(protocol, address, port)
+            if holder is None:
+                break
+            held.append(holder)
+        if len(held) == len(addresses):
             return port, held
-    if first == last:
-        raise PortTaken(address, first, what)
-    raise ResourceExhausted(f"{what}all ports are allocated: {first}-{last} on {address}")
+        for holder in held:
+            holder.close()
+        if first == last:
+            raise PortTaken(addresses[len(held)], first, what)
+    raise ResourceExhausted(f"{what}all ports are allocated: {first}-{last} on {addresses[0]}")
 
 
 def _wanted_range(text: str) -> tuple[int, int]:
@@ -125,6 +157,8 @@ def _bind(protocol: str, address: str, port: int) -> socket.socket | None:
     holder = _new(protocol, address)
     try:
         holder.bind((address, port))
+        if protocol == "tcp" and ":" in address:
+            holder.listen(_BACKLOG)
     except OSError as error:
         holder.close()
         if error.errno == errno.EADDRINUSE:
@@ -141,7 +175,7 @@ def _bind_late(address: str, port: int) -> socket.socket | None:
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind((address, port))
-        holder.listen(0)
+        holder.listen(_BACKLOG if ":" in address else 0)
     except OSError:
         holder.close()
         return None
@@ -156,13 +190,29 @@ def _new(protocol: str, address: str) -> socket.socket:
     return created
 
 
-def mappings(ports: Sequence[PublishedPort]) -> Iterator[dict[str, Any]]:
-    """netavark's ``port_mappings``."""
+def carried(ports: Sequence[PublishedPort], address: str) -> list[dict[str, Any]]:
+    """What the supervisor carries to the container's ``address``, by the sockets' own names."""
+    return [
+        {
+            "held": [port.protocol, port.host_ip, port.host_port],
+            "target": [address, port.container_port],
+        }
+        for port in ports
+        if ":" in port.host_ip and port.protocol in _KINDS
+    ]
+
+
+def mappings(ports: Sequence[PublishedPort], *, six: bool = False) -> Iterator[dict[str, Any]]:
+    """netavark's ``port_mappings``; ``six``: the container has an IPv6 address.
+
+    No address means both families there: so ``::`` goes without a rule of its own.
+    """
     for port in ports:
-        any_address = port.host_ip in (_EVERYWHERE, "::")
+        if ":" in port.host_ip and (port.host_ip == _EVERYWHERE_SIX or not six):
+            continue
         yield {
             "container_port": port.container_port,
-            "host_ip": "" if any_address else port.host_ip,
+            "host_ip": "" if port.host_ip == _EVERYWHERE else port.host_ip,
             "host_port": port.host_port,
             "protocol": port.protocol,
             "range": 1,

@@ -105,13 +105,13 @@ def test_a_published_port_leads_in_from_everywhere_until_the_end(engine: onggi.E
     port = free_port()
     served = _serving(engine, "hello", port)
     wait_until(lambda: _answers(port), "the page")
-    assert _fetched(port) == _fetched(port, "172.29.0.1") == "hello"
+    assert _fetched(port) == _fetched(port, "172.29.0.1") == _fetched(port, "[::1]") == "hello"
     # From another container, and from the one itself.
     other = engine.containers.run("box", ["sleep", "1000"])
     for container in (other, served):
         assert _said(container, "wget", "-qO-", f"http://172.29.0.1:{port}/") == "hello\n"
     assert served.inspect()["NetworkSettings"]["Ports"] == {
-        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": str(port)}]
+        "80/tcp": [{"HostIp": address, "HostPort": str(port)} for address in ("0.0.0.0", "::")]
     }
     with pytest.raises(PortTaken, match=f"Bind for 0.0.0.0:{port} failed: port is already allocated"):
         _serving(engine, "second", port)

@@ -33,7 +33,7 @@ from onggi.linux.namespaces import new_network_namespace
 from onggi.network.addresses import mac_of
 from onggi.network.model import Network
 from onggi.network.netavark import Attachment, Call, Endpoint, Netavark, NetavarkFailed, set_bridge
-from onggi.network.ports import PublishedPort, mappings, publish
+from onggi.network.ports import PublishedPort, carried, mappings, publish
 from onggi.network.store import LOCK
 from onggi.oci.digest import random_id
 from onggi.record import replace
@@ -152,15 +152,19 @@ class ContainerNetworks:
         links = self._links(name, host_config, joined)
         default_ip = next((each.network.host_binding for each in joined if each.network.host_binding), "")
         what = f"driver failed programming external connectivity on endpoint {name} ({joined[0].id}): "
-        ports, sockets = publish(published_bindings(document, host_config), default_ip, what)
+        bindings = published_bindings(document, host_config)
+        ports, sockets = publish(bindings, default_ip, what, six=self._core.config.userland_proxy)
+        four = next((line for each in joined for line in each.endpoint.addresses if ":" not in line), "")
+        six = any(":" in line for each in joined for line in each.endpoint.addresses)
         descriptors = [new_network_namespace(), *(holder.detach() for holder in sockets)]
         try:
             attachment = Attachment.of(
                 id,
                 name,
                 [each.endpoint for each in joined],
-                list(mappings(ports)),
+                list(mappings(ports, six=six)),
                 host_config.get("Dns") or (),
+                carried(ports, four),
             )
             told = self._connection(document, joined, ports, attachment, links)
             # The file first, then netavark.

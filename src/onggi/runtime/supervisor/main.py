@@ -154,6 +154,8 @@ class Supervisor:
     def begin(self) -> None:
         """Mounts, sockets, and the start of the container."""
         self._mount()
+        if self._network is not None:
+            self._network.serve(self._loop)
         supervision = Supervision(self._loop, self._given, self._told, self._finished)
         self._state = supervision.state
         self._control = Control(self._loop, supervision)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import struct
 from collections.abc import Callable, Mapping
 
@@ -49,6 +50,7 @@ class HeldNetwork:
     def __init__(self, given: dict[str, Any], descriptors: list[int], directory: str) -> None:
         self._given = given
         self._descriptors = descriptors
+        self._carried: list[socket.socket] = []
         self._path = f"/proc/{os.getpid()}/fd/{descriptors[0]}"
         os.symlink(self._path, os.path.join(directory, NAMESPACE))
 
@@ -56,6 +58,24 @@ class HeldNetwork:
         """Let go, and nothing else."""
         for descriptor in self._descriptors:
             os.close(descriptor)
+
+    def serve(self, loop: Loop) -> None:
+        """Carry what arrives at the sockets that no rule of the firewall leads to the container."""
+        targets = {
+            tuple(each["held"]): each["target"] for each in _read(self._given["file"]).get("carried") or ()
+        }
+        if not targets:
+            return
+        from onggi.runtime.supervisor.six import named, serve
+
+        for descriptor in self._descriptors[1:]:
+            held = socket.socket(fileno=descriptor)
+            target = targets.get(named(held))
+            if target is None:
+                held.detach()
+            else:
+                self._carried.append(held)
+                serve(loop, held, (target[0], target[1]))
 
     def end(self, loop: Loop, journal: state.State, done: Callable[[], None]) -> None:
         """Undo what was made, then call ``done``."""
@@ -65,6 +85,8 @@ class HeldNetwork:
             return
 
         def undone() -> None:
+            for held in self._carried:
+                loop.unwatch(held.detach())
             # The namespace goes before its addresses are anybody's again.
             for descriptor in self._descriptors:
                 os.close(descriptor)
