@@ -53,7 +53,7 @@ network inspect sub auto closed six part
 network inspect nosuch auto -f {{.Name}}
 run -d --name one --network sub --network-alias web --ip 10.55.0.77 box sleep 1000
 run -d --name two -p 18080:80 -p 127.0.0.1:18081:81/udp -p 18090-18091:90-91 --expose 99 box sleep 1000
-run -d --name ends -p 0.0.0.0:18082:80 -p [::]:18083:80 -p [::1]:18084:81/udp -p 18085:82/udp box sleep 1000
+run -d --name ends -p 0.0.0.0:18082:80 -p [::]:18083:83 -p [::1]:18084:81/udp -p 18085:82/udp box sleep 1000
 ps -a --format {{.Names}}|{{.Ports}}
 port ends
 rm -f ends

@@ -187,6 +187,8 @@ def _new(protocol: str, address: str) -> socket.socket:
     created = socket.socket(family, _KINDS[protocol])
     if family == socket.AF_INET6:
         created.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Its connections have the port, too: those that are just ending must not keep the next one out.
+        created.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(protocol == "tcp"))
     return created
 
 
