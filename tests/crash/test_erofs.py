@@ -5,14 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from onggi.errors import ResourceExhausted
 from tests.crash.campaign import Campaign, sample, sweep
+from tests.crash.checks import empty_files, failures
 from tests.crash.child import open_engine
 from tests.crash.power import Disk, disk
-from tests.crash.stories_erofs import EROFS_POWER_CUTS, EROFS_STORIES
+from tests.crash.samples import APP
+from tests.crash.stories_erofs import EROFS_POWER_CUTS, EROFS_STORIES, strangers
+from tests.crash.test_disk_full import ENOUGH, STEP, pull_until_full
 
 pytestmark = pytest.mark.xdist_group("crash-erofs")
 
@@ -125,3 +129,34 @@ def test_no_room(crash: Campaign, storage: Disk) -> None:
     assert failed
     assert story.look(crash, root, False) == []
     shutil.rmtree(root)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@FORMS
+def test_disk_full_at_every_size(crash: Campaign, storage: Disk, block: str, monkeypatch) -> None:
+    monkeypatch.setenv("ONGGI_STORAGE_OPTS", f"erofs.block-size={block}")
+    story, root = EROFS_STORIES["pull"], storage.path / "root"
+    problems = []
+    for free in range(0, ENOUGH, STEP):
+        story.prepare(crash, root)
+        with storage.with_free(free):
+            found = full_at(crash, root)
+        found += story.look(crash, root, False)
+        problems += [f"{free} bytes free: {problem}" for problem in found[:4]]
+        shutil.rmtree(root)
+    assert not problems, "\n".join(problems)
+
+
+def full_at(crash: Campaign, root: Path) -> list[str]:
+    """Pull APP into what room there is; what a failed pull must not leave."""
+    mirror = crash.registry.url
+    try:
+        error = pull_until_full(root, mirror, APP)
+    except Exception as unclear:
+        return [f"{type(unclear).__name__}: {unclear}"]
+    if error is None:
+        return []
+    with open_engine(root, mirror) as engine:
+        images = [f"image {image.id} {image.tags}" for image in engine.images.list(all=True)]
+    return images + strangers(root) + empty_files(root) + failures(root, mirror)
