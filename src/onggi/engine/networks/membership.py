@@ -2,6 +2,10 @@
 
 A running one gets, or loses, an interface in its namespace, a line of its hosts file, and entries
 of the resolver; of one that does not run only its file changes.
+
+What is in the container's endpoint file (network/store.py) and not in config.v2.json was begun by
+somebody who was killed: config.v2.json is the last to get a network, and the first to lose it. The
+next command about the container's networks undoes it, or the container's end.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ class Membership:
     def connect(self, network: Network, stored: StoredContainer, settings: Mapping[str, Any]) -> None:
         """Raises Conflict, AddressInUse, NetavarkFailed."""
         with self._attaching.lease():
+            self._settle(stored)
             _check_joinable(network, stored)
             wanted = {
                 **settings,
@@ -62,6 +67,7 @@ class Membership:
     def disconnect(self, word: str, stored: StoredContainer) -> None:
         """Raises Conflict, NetworkNotFound. A network that is gone already may still be named."""
         with self._attaching.lease():
+            self._settle(stored)
             network = self._known(word, stored)
             if stored.host_config.get("NetworkMode") == "host":
                 raise Forbidden(
@@ -101,20 +107,34 @@ class Membership:
             self._restore(stored.id, present)
             raise
         set_bridge(network, published=False)
-        self._note(stored.id, network, endpoint_fields(joined))
         self._tell(stored, joined)
+        self._note(stored.id, network, endpoint_fields(joined))
+        self._tell_servers(stored)
         self._attaching.emit(network, "connect", container=stored.id)
 
     def _leave(self, network: Network, stored: StoredContainer) -> None:
+        self._note(stored.id, network, None)
+        self._undo(network.id, stored)
+        self._attaching.emit(network, "disconnect", container=stored.id)
+
+    def _undo(self, id: str, stored: StoredContainer) -> None:
         present = self._store.endpoint(stored.id)
         addresses: list[str] = []
-        if present is not None and network.id in present.networks:
-            addresses = list(present.addresses(network.id))
-            self._tear_down(present.only(network.id), stored)
-            self._restore(stored.id, present.without(network.id))
-        self._note(stored.id, network, None)
+        if present is not None and id in present.networks:
+            addresses = list(present.addresses(id))
+            self._tear_down(present.only(id), stored)
+            self._restore(stored.id, present.without(id))
         self._untell(stored, addresses)
-        self._attaching.emit(network, "disconnect", container=stored.id)
+
+    def _settle(self, stored: StoredContainer) -> None:
+        """Undo what was begun and not ended."""
+        present = self._store.endpoint(stored.id)
+        now = self._core.containers.get(stored.id)
+        if present is None or now is None or not is_running(self._core, now):
+            return
+        for id, name in present.document["names"].items():
+            if name not in _networks(now):
+                self._undo(id, now)
 
     def _restore(self, id: str, attachment: Attachment | None) -> None:
         if attachment is None or not attachment.networks:
@@ -146,10 +166,9 @@ class Membership:
         self._core.containers.update(id, change)
 
     def _tell(self, stored: StoredContainer, joined: Joined) -> None:
-        """Its own name in its hosts file; in a network that resolves names, who does."""
+        """Its own name in its hosts file."""
         lines = [f"{address}\t{names}\n" for address, names in host_lines(joined, stored.config)]
         self._core.containers.write_file(stored.id, "hosts", self._hosts(stored.id) + "".join(lines).encode())
-        self._tell_servers(stored)
 
     def _tell_servers(self, stored: StoredContainer) -> None:
         """Once a container has been in a network that resolves names, its networks' resolvers are asked."""
