@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from onggi.engine.networks.endpoint import metric_between
+from onggi.network import netavark
 from onggi.network.model import Network, Subnet
-from onggi.network.netavark import Attachment, Endpoint, Netavark, NetavarkFailed
+from onggi.network.netavark import Attachment, Call, Endpoint, Netavark, NetavarkFailed
 from onggi.runtime.supervisor.network import clear_settings, leaves_traces, network_events
+from tests.peers.processes import wait_until
 
 BRIDGE = Network(
     "ab" * 32,
@@ -104,3 +107,24 @@ def test_its_complaint_is_told(tmp_path: Path) -> None:
     nowhere = f"/proc/{os.getpid()}/ns/no-such"
     with pytest.raises(NetavarkFailed, match=r"^netavark setup: .*[Nn]o such file"):
         Netavark(tmp_path).run("setup", _attachment(BRIDGE), nowhere)
+
+
+def test_one_that_waits_for_ever_is_ended_with_what_it_waits_for(monkeypatch) -> None:
+    """netavark waits so for an aardvark-dns that is killed as it starts."""
+    monkeypatch.setattr(netavark, "_PATIENCE_S", 0.5)
+    stuck = subprocess.Popen(["sh", "-c", "sleep 1000; true"])
+    children = Path(f"/proc/{stuck.pid}/task/{stuck.pid}/children")
+    wait_until(children.read_text, "its tool")
+    tool = int(children.read_text())
+    with pytest.raises(NetavarkFailed) as raised:
+        Call("setup", stuck.pid, os.memfd_create("answer")).finish()
+    assert raised.value.killed
+    wait_until(lambda: not _runs(tool), "the end of its tool")
+
+
+def _runs(pid: int) -> bool:
+    """False for a zombie, too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

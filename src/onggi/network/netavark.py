@@ -45,6 +45,9 @@ _DIRECTORIES = (
     "/usr/local/lib/podman",
     "/usr/local/libexec/podman",
 )
+_PATIENCE_S = 60.0
+"""Seconds for one call; netavark waits for ever where an aardvark-dns that it starts is killed at once."""
+
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -289,12 +292,46 @@ class Call:
     def finish(self) -> None:
         """Wait for its end, once. Raises NetavarkFailed."""
         try:
+            _end_when_stuck(self._pid)
             _, status = os.waitpid(self._pid, 0)
             if status:
                 reason = _reason(os.pread(self._answer, 1 << 16, 0), status)
                 raise NetavarkFailed(self._action, reason, killed=os.WIFSIGNALED(status))
         finally:
             os.close(self._answer)
+
+
+def _end_when_stuck(pid: int) -> None:
+    """Wait for a netavark; kill it, and the tool it waits for, when it does not end."""
+    import select
+
+    descriptor = os.pidfd_open(pid)
+    try:
+        end = select.poll()
+        end.register(descriptor, select.POLLIN)
+        if end.poll(_PATIENCE_S * 1000):
+            return
+        for each in (pid, *_children(pid)):
+            _kill(each)
+    finally:
+        os.close(descriptor)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def _kill(pid: int) -> None:
+    import signal
+
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def set_bridge(network: Network, *, published: bool) -> None:
