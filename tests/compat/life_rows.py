@@ -164,6 +164,41 @@ run --rm --pull always -q box echo pulled
 run --rm --detach-keys x,y --sig-proxy=false --disable-content-trust --log-driver none box echo alone
 """
 
+_FLAGS = """
+run -d --name in box sleep 1000
+create --name caught -i box sh -c 'read line; echo $line; exit 4'
+< some | start -ai --detach-keys x,y caught
+logs --details caught
+logs -t caught
+logs --until 1h caught
+container inspect -s -f '{{.SizeRw}} {{.Name}}' caught
+run -d --name brief box sh -c 'sleep 2; echo end; exit 3'
+attach --no-stdin --sig-proxy=false --detach-keys x,y brief
+exec --detach-keys x,y in true
+cp -aLq {files}/environment in:/etc/copied
+exec in cat /etc/copied
+export -o {files}/exported.tar in
+commit -a author -m message -c 'ENV X=1' -p=false in kept:1
+image inspect -f '{{.Author}}|{{.Comment}}|{{json .Config.Env}}' kept:1
+rmi kept:1
+stats -a --no-stream --no-trunc --format '{{.Name}}' in
+update --blkio-weight 300 --cpu-period 50000 --cpu-quota 25000 -c 50 --cpuset-mems 0 --memory 90m --memory-swap 95m in
+update --memory-reservation 60m --cpuset-cpus 0 --pids-limit 40 --kernel-memory 50m in
+inspect -f '{{.HostConfig.CpuPeriod}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuShares}} {{.HostConfig.CpusetMems}}' in
+exec in sh -c 'cd /sys/fs/cgroup; cat cpu/cpu.cfs_*_us cpu/cpu.shares memory/memory.soft_limit_in_bytes pids/pids.max'
+update --cpu-period 40000 --cpus 1 in
+update --restart always:3 in
+create --name anonymous -v /data box
+rm -v anonymous
+volume ls -q
+volume create --name named -d local --label a=b -o type=tmpfs -o device=tmpfs
+volume inspect --format '{{.Name}} {{.Driver}} {{json .Labels}} {{json .Options}}' named
+volume ls -q --filter label=a=b
+volume ls --format '{{.Name}}|{{.Driver}}' --filter name=named
+volume rm -f named nobody
+volume prune -f --filter label=nothing
+"""
+
 _RARE = """
 logs -n 0 nope
 logs nope
@@ -202,5 +237,5 @@ run --rm --restart '' box true
 run --rm --platform amd64 box true
 """
 
-CONVERSATIONS = {"lists": _LISTS, "life": _LIFE, "exec": _EXEC, "ends": _ENDS}
+CONVERSATIONS = {"lists": _LISTS, "life": _LIFE, "exec": _EXEC, "ends": _ENDS, "flags": _FLAGS}
 RARE_CONVERSATIONS = {"rare": _RARE}

@@ -45,17 +45,17 @@ def both(tmp_path_factory) -> Iterator[Both]:
             ours.run("rm", "-f", *ids)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("box", "true"),
-        ("checked",),
-        ("--no-healthcheck", "checked"),
-        ("--health-retries", "2", "checked"),
-        ("--health-cmd", "test -f /x", "--health-start-period", "1m30s", "--health-timeout", "1.5s", "box"),
-        ("--health-interval", "20ms", "checked"),
-    ],
-)
+CONFIGURATIONS = [
+    ("box", "true"),
+    ("checked",),
+    ("--no-healthcheck", "checked"),
+    ("--health-retries", "2", "checked"),
+    ("--health-cmd", "test -f /x", "--health-start-period", "1m30s", "--health-timeout", "1.5s", "box"),
+    ("--health-interval", "20ms", "checked"),
+]
+
+
+@pytest.mark.parametrize("words", CONFIGURATIONS)
 def test_the_same_configuration(both: Both, words: tuple[str, ...]) -> None:
     seen = []
     for peer in both:

@@ -292,59 +292,62 @@ def test_the_same_inside(both: tuple[Onggi, Daemon]) -> None:
         assert (case, seen[0][case]) == (case, seen[1][case])
 
 
+# Of ``volume``.
+COMMANDS = [
+    ("create", "c1", "--label", "a=b", "--label", "c"),
+    ("create", "c1", "-o", "type=tmpfs", "-o", "device=tmpfs"),
+    ("create", "--name", "c2", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m"),
+    ("create", "c8", "--label", "a="),
+    ("create", "c3", "-d", "nope"),
+    ("create", "--name", "c3", "c4"),
+    ("create", "x"),
+    ("create", "c5", "-o", "foo=bar"),
+    ("create", "c5", "-o", "o=ro"),
+    ("create", "c7", "-o", "size=1m"),
+    ("inspect", "c1", "nope", "c2"),
+    (
+        "inspect",
+        "-f",
+        "{{.Name}} {{.Mountpoint}} {{.Labels}} {{.Options}} {{.Scope}}",
+        "c1",
+        "c2",
+        "given",
+    ),
+    ("ls", "-f", "name=^c[0-9]$"),
+    ("ls", "-q", "-f", "label=a=b", "-f", "name=^c[0-9]$"),
+    ("ls", "-q", "-f", "label=a=c"),
+    ("ls", "-q", "-f", "dangling=false", "-f", "name=given"),
+    (
+        "ls",
+        "-f",
+        "driver=local",
+        "-f",
+        "name=^c8$",
+        "--format",
+        "{{.Driver}} {{.Labels}} {{.Size}} {{.Links}}",
+    ),
+    ("ls", "-f", "name=^c2$", "--format", "json"),
+    ("ls", "-f", "name=^c2$", "--format", "table {{.Name}}\t{{.Mountpoint}}"),
+    ("ls", "-f", "foo=bar"),
+    ("ls", "-f", "dangling=x"),
+    ("rm", "given"),
+    ("rm", "-f", "given"),
+    ("rm", "-f", "nope"),
+    ("rm", "c2", "nope"),
+    ("prune", "-f", "--filter", "label=q"),
+    ("prune", "-f", "--filter", "until=1h"),
+    ("prune", "-f", "--filter", "label=c"),
+    ("prune",),
+    ("ls", "-q", "-f", "name=^c[0-9]$"),
+]
+
+
 def test_the_same_commands(both: tuple[Onggi, Daemon]) -> None:
     """Each with its status, output and complaint; at last what is left."""
-    commands = [
-        ("create", "c1", "--label", "a=b", "--label", "c"),
-        ("create", "c1", "-o", "type=tmpfs", "-o", "device=tmpfs"),
-        ("create", "--name", "c2", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m"),
-        ("create", "c8", "--label", "a="),
-        ("create", "c3", "-d", "nope"),
-        ("create", "--name", "c3", "c4"),
-        ("create", "x"),
-        ("create", "c5", "-o", "foo=bar"),
-        ("create", "c5", "-o", "o=ro"),
-        ("create", "c7", "-o", "size=1m"),
-        ("inspect", "c1", "nope", "c2"),
-        (
-            "inspect",
-            "-f",
-            "{{.Name}} {{.Mountpoint}} {{.Labels}} {{.Options}} {{.Scope}}",
-            "c1",
-            "c2",
-            "given",
-        ),
-        ("ls", "-f", "name=^c[0-9]$"),
-        ("ls", "-q", "-f", "label=a=b", "-f", "name=^c[0-9]$"),
-        ("ls", "-q", "-f", "label=a=c"),
-        ("ls", "-q", "-f", "dangling=false", "-f", "name=given"),
-        (
-            "ls",
-            "-f",
-            "driver=local",
-            "-f",
-            "name=^c8$",
-            "--format",
-            "{{.Driver}} {{.Labels}} {{.Size}} {{.Links}}",
-        ),
-        ("ls", "-f", "name=^c2$", "--format", "json"),
-        ("ls", "-f", "name=^c2$", "--format", "table {{.Name}}\t{{.Mountpoint}}"),
-        ("ls", "-f", "foo=bar"),
-        ("ls", "-f", "dangling=x"),
-        ("rm", "given"),
-        ("rm", "-f", "given"),
-        ("rm", "-f", "nope"),
-        ("rm", "c2", "nope"),
-        ("prune", "-f", "--filter", "label=q"),
-        ("prune", "-f", "--filter", "until=1h"),
-        ("prune", "-f", "--filter", "label=c"),
-        ("prune",),
-        ("ls", "-q", "-f", "name=^c[0-9]$"),
-    ]
     seen = []
     for peer in both:
         found = []
-        for words in commands:
+        for words in COMMANDS:
             done = peer.run("volume", *words, check=False)
             lines = [line for line in done.stderr.splitlines() if line.startswith("Error")]
             error = [re.sub(r"\[ID.*\]", "[IDS]", normal(complaint(line), peer.data_root)) for line in lines]
