@@ -73,7 +73,7 @@ class _Contents:
         self.size_bytes = 0
         self.fd = os.open(DATA, _CREATE, 0o400, dir_fd=directory)
         self._buffer = bytearray()
-        self._flusher = Flusher(lambda: write_back(self.fd))
+        self._flusher = Flusher(lambda: os.fdatasync(self.fd))
 
     def write(self, piece: bytes | memoryview) -> None:
         """A piece of a content."""

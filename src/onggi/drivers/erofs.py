@@ -138,21 +138,17 @@ class Erofs:
 
         What is new can wait for :meth:`sync`: its place has no meaning before layerdb names it.
         """
-        from onggi.drivers.sync_files import sync_files
-
         if self._options.immutable:
             from onggi.drivers.erofs_host import protect
 
             protect([each.directory for each in staged])
         if any(each.diff.is_dir() for each in staged):
             self._sync_file_system()
-        sync_files([each.directory for each in staged if self.path(each.cache_id).exists()])
+        _sync_files([each.directory for each in staged if self.path(each.cache_id).exists()])
 
     def sync(self, staged: Sequence[StagedDirectory], write_sets: Sequence[Path]) -> None:
         """Flush installed layers and write sets file by file, then the names."""
-        from onggi.drivers.sync_files import sync_files
-
-        sync_files([*(self.path(each.cache_id) for each in staged), *write_sets])
+        _sync_files([*(self.path(each.cache_id) for each in staged), *write_sets])
         sync_directory(self._home)
 
     def _sync_file_system(self) -> None:
@@ -403,3 +399,27 @@ class Erofs:
 
     def remove_link(self, link: str) -> None:
         """There are no short names."""
+
+
+def _sync_files(directories: Sequence[Path]) -> None:
+    """Flush the files that lie right in the directories, and their names.
+
+    All data are written before the first file is flushed, so that one commit of the file
+    system's journal serves them all.
+    """
+    from onggi.linux.filesystem import write_back
+
+    paths = [entry.path for directory in directories for entry in os.scandir(directory) if _is_file(entry)]
+    for step in (write_back, os.fsync):
+        for path in paths:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                step(fd)
+            finally:
+                os.close(fd)
+    for directory in directories:
+        sync_directory(directory)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False)

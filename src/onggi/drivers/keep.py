@@ -86,7 +86,7 @@ class _Tar:
     def __init__(self, directory: int) -> None:
         self.size_bytes = 0
         self.fd = os.open(TAR, _CREATE, 0o400, dir_fd=directory)
-        self._flusher = Flusher(lambda: write_back(self.fd))
+        self._flusher = Flusher(lambda: os.fdatasync(self.fd))
 
     def write(self, piece: bytes) -> None:
         """Append a piece."""
