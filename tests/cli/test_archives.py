@@ -67,11 +67,35 @@ def test_errors_are_one_line(full: Onggi, tmp_path: Path) -> None:
         (("load", "-i", str(tmp_path / "rootfs.tar")), "Error: no image archive"),
         (("load", "-i", str(tmp_path)), "Error: no image archive"),
         (("save", "-o", str(tmp_path / "o"), "--compression", "gzip", "web:v1"), "Error: layers of a docker"),
-        (("save", "-o", "/dev/full", "web:v1"), "Error: write /dev/full: no space left on device"),
+        (("save", "-o", "/dev/full", "web:v1"), "Error: failed to save image: cannot write to a character"),
     ):
         done = full.run(*words, check=False)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert done.stderr.startswith(text)
+
+
+def test_only_a_file_is_replaced(full: Onggi, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("elsewhere")
+    for path, text in (
+        (tmp_path, "a directory"),
+        (tmp_path / "pipe", "a named pipe (FIFO)"),
+        (tmp_path / "link", "a symbolic link directly"),
+        (Path("/dev/null"), "a character device file"),
+    ):
+        done = full.run("save", "-o", str(path), "web:v1", check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"Error: failed to save image: cannot write to {text}")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_under_the_output_is_named(full: Onggi) -> None:
+    with open("/dev/full", "wb") as disk:
+        process = start(full, "save", "web:v1", stdout=disk, stderr=subprocess.PIPE)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert errors.count(b"\n") == 1
+    assert b"no space left on device" in errors
 
 
 def test_a_reader_that_leaves_ends_save(full: Onggi) -> None:

@@ -46,6 +46,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _silence()
         return _BROKEN_PIPE
+    except OSError as error:
+        # What was held back until now did not find room.
+        try:
+            os.write(2, f"Error: write /dev/stdout: {(error.strerror or str(error)).lower()}\n".encode())
+        except OSError:
+            pass  # there is no room for that either
+        _silence()
+        return _FAILED
 
 
 def main() -> NoReturn:

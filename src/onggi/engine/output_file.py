@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,19 +26,12 @@ class InvalidOutputPath(InvalidArgument):
 
 @contextmanager
 def whole_file(path: Path, action: str) -> Iterator[Output]:
-    """A new file that appears at ``path`` when it is whole; devices and pipes are written as they are.
+    """A new file that appears at ``path`` when it is whole: in place of a file, and of nothing else.
 
     ``action`` is for errors: what the file is written to do. Raises InvalidOutputPath, DiskFull.
     """
-    if path.is_dir():
-        raise InvalidOutputPath(action, "cannot write to a directory")
-    if not path.parent.is_dir():
-        raise InvalidOutputPath(action, f"invalid output path: stat {path.parent}: no such file or directory")
+    _check_place(path, action)
     with named_errors(str(path)):
-        if path.exists() and not path.is_file():
-            with open(path, "wb") as stream:
-                yield stream
-            return
         temporary = path.with_name(f".tmp-{path.name}{os.urandom(4).hex()}")
         with _temporary(temporary) as file:
             with flushed_meanwhile(file) as written:
@@ -46,6 +40,29 @@ def whole_file(path: Path, action: str) -> Iterator[Output]:
             os.fsync(file.fileno())
             os.rename(temporary, path)
         sync_directory(path.parent)
+
+
+# Docker's words (moby atomicwriter); devices and pipes are written by way of standard output.
+_REFUSED = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISLNK, "a symbolic link directly"),
+    (stat.S_ISFIFO, "a named pipe (FIFO)"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device file"),
+    (stat.S_ISBLK, "a block device file"),
+)
+
+
+def _check_place(path: Path, action: str) -> None:
+    if not path.parent.is_dir():
+        raise InvalidOutputPath(action, f"invalid output path: stat {path.parent}: no such file or directory")
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    for is_kind, words in _REFUSED:
+        if is_kind(mode):
+            raise InvalidOutputPath(action, f"cannot write to {words}")
 
 
 @contextmanager
