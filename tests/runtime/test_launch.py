@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from onggi.runtime.launch import NewSupervisor, SupervisorFailed
-from onggi.runtime.oci_runtime import ProgramNotFound
+from onggi.runtime.oci_runtime import ProgramNotFound, RuntimeFailed
+from onggi.runtime.runc import Runc, find_runtime
 from tests.peers.processes import wait_until
 
 
@@ -35,7 +37,7 @@ def _running(interpreter: str) -> bool:
 
 def test_one_that_is_told_nothing_ends(interpreter: str) -> None:
     with NewSupervisor():
-        assert _running(interpreter)
+        wait_until(lambda: _running(interpreter), "a supervisor")
     wait_until(lambda: not _running(interpreter), "its end")
 
 
@@ -81,6 +83,12 @@ def test_what_is_made_beside_may_be_quicker(supervised) -> None:
     assert box.state["Running"]
 
 
+def test_an_answer_that_was_there_before_the_word_is_not_lost(supervised) -> None:
+    box = supervised()
+    with pytest.raises(ProgramNotFound):
+        box.start("nothing-of-that-name", ready=lambda: time.sleep(0.3))
+
+
 def test_a_program_that_is_not_there_is_told_when_it_would_come_in(supervised) -> None:
     box = supervised()
     with pytest.raises(ProgramNotFound):
@@ -118,6 +126,41 @@ def test_who_makes_something_beside_is_killed(supervised, tmp_path: Path) -> Non
     assert box.ended()["Running"] is False
     assert not (box.directory / "upper/came").exists()
     assert not list((tmp_path / "runc").iterdir())
+
+
+def test_who_waits_at_the_door_is_killed(supervised) -> None:
+    """The runtime says then what has become of it."""
+    box = supervised()
+
+    def ready() -> None:
+        wait_until(lambda: _is_created(box), "a created container")
+        os.kill(int((box.running / "init.pid").read_text()), 9)
+
+    with pytest.raises(RuntimeFailed, match="cannot start a container that has stopped"):
+        box.start("sleep", "100", ready=ready)
+    assert not box.alive or box.ended()
+    assert box.state["ExitCode"] == 128
+
+
+def test_a_runtime_with_another_door_is_asked_to_start(supervised, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    program = tmp_path / "other"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\nexec {find_runtime("runc")} "$@"\n')
+    program.chmod(0o755)
+    box = supervised()
+    box.runtime = Runc(str(program), tmp_path / "runc")
+    box.start("sleep", "100", ready=lambda: None)
+    assert f"start {box.id}" in calls.read_text()
+    assert box.state["Running"]
+
+
+def test_the_runtime_calls_it_running(supervised) -> None:
+    box = supervised()
+    box.start("sleep", "100", ready=lambda: None)
+    assert box.runtime.state(box.id).status == "running"
+    box.client.request("pause")
+    assert box.runtime.state(box.id).status == "paused"
+    box.client.request("resume")
 
 
 def test_a_restarted_container_has_no_gate(supervised) -> None:

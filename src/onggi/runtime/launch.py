@@ -25,6 +25,7 @@ _SOCKET_FD = 9
 _START = (
     "import sys; sys.path.append({package!r}); from onggi.runtime.supervisor.main import main; main({fd})"
 )
+_ANSWER_BYTES = 64 * 1024
 _START_TIMEOUT_S = 120.0
 """Seconds for a container to start: the OCI runtime on a loaded machine, with many mounts."""
 
@@ -142,12 +143,19 @@ class NewSupervisor:
         except OSError as error:
             raise SupervisorFailed(error.strerror or str(error)) from error
 
+    def _answer(self) -> bytes:
+        try:
+            return self._socket.recv(_ANSWER_BYTES)
+        except ConnectionResetError:
+            # It closed without having read our word. What it said is behind the error.
+            return self._socket.recv(_ANSWER_BYTES)
+
     def _receive(self) -> dict[str, Any]:
         import json
 
         self._socket.settimeout(_START_TIMEOUT_S)
         try:
-            data = self._socket.recv(64 * 1024)
+            data = self._answer()
         except TimeoutError as error:
             raise DeadlineExceeded(f"start container: no answer within {_START_TIMEOUT_S:g} s") from error
         if not data:

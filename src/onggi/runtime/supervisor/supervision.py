@@ -26,6 +26,7 @@ from collections.abc import Callable
 
 from onggi.runtime.supervisor.clearing import clear_up
 from onggi.runtime.supervisor.console import Console
+from onggi.runtime.supervisor.door import open_door
 from onggi.runtime.supervisor.health import HealthMonitor
 from onggi.runtime.supervisor.log import NoLog, open_log
 from onggi.runtime.supervisor.loop import Loop, Timer
@@ -183,7 +184,15 @@ class Supervision:
 
     def _enter(self) -> None:
         self._gate = ""
-        self.runtime.run("start", self.id, done=self._started)
+        state = self.given["runtime_state"]
+        if not (state and open_door(self._loop, state, self._came_in)):
+            self._came_in(False)
+
+    def _came_in(self, came: bool) -> None:
+        if came:
+            self._started("")
+        else:
+            self.runtime.run("start", self.id, done=self._started)
 
     def _take_back(self) -> None:
         self._starting = False
