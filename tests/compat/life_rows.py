@@ -186,6 +186,8 @@ update --blkio-weight 300 --cpu-period 50000 --cpu-quota 25000 -c 50 --cpuset-me
 update --memory-reservation 60m --cpuset-cpus 0 --pids-limit 40 --kernel-memory 50m in
 inspect -f '{{.HostConfig.CpuPeriod}} {{.HostConfig.CpuQuota}} {{.HostConfig.CpuShares}} {{.HostConfig.CpusetMems}}' in
 exec in sh -c 'cd /sys/fs/cgroup; cat cpu/cpu.cfs_*_us cpu/cpu.shares memory/memory.soft_limit_in_bytes pids/pids.max'
+update --cpu-rt-period 900000 --cpu-rt-runtime 9000 in
+inspect -f '{{.HostConfig.CpuRealtimePeriod}} {{.HostConfig.CpuRealtimeRuntime}}' in
 update --cpu-period 40000 --cpus 1 in
 update --restart always:3 in
 create --name anonymous -v /data box

@@ -43,8 +43,6 @@ LACKING = {
     ("container stop", "signal"): "Docker 23's (API 1.42); its effect: test_container_life.py",
     ("container restart", "signal"): "Docker 23's (API 1.42)",
     ("container exec", "privileged"): "this kernel refuses it to dockerd, as run --privileged (cannot.py)",
-    ("container update", "cpu-rt-period"): "this kernel refuses a real-time budget (cannot.py)",
-    ("container update", "cpu-rt-runtime"): "this kernel refuses a real-time budget (cannot.py)",
 }
 TABLE = program()
 

@@ -40,6 +40,8 @@ UPDATABLE = (
 )
 """Fields of HostConfig that a value other than nothing replaces; PidsLimit, where it is given, too."""
 
+# What Docker notes and never sets for one that runs (moby daemon/update_linux.go).
+_AT_NEXT_START = ("CpuRealtimePeriod", "CpuRealtimeRuntime")
 _EXCLUSIVE = (
     ("NanoCpus", "CpuPeriod", "Nano CPUs cannot be updated as CPU Period has already been set"),
     ("NanoCpus", "CpuQuota", "Nano CPUs cannot be updated as CPU Quota has already been set"),
@@ -107,7 +109,7 @@ def _merge(stored: StoredContainer, current: dict[str, Any], given: Mapping[str,
 
 def _apply(core: Core, stored: StoredContainer, given: Mapping[str, Any]) -> None:
     """The limits of one that does not run are set when it starts; its supervisor reads the policy itself."""
-    asked = {field: given[field] for field in UPDATABLE if given.get(field)}
+    asked = {field: given[field] for field in UPDATABLE if given.get(field) and field not in _AT_NEXT_START}
     if given.get("PidsLimit") is not None:
         asked["PidsLimit"] = given["PidsLimit"]
     if asked and is_running(core, stored) and not stored.state.get("Restarting"):
