@@ -322,6 +322,7 @@ def test_every_setting_has_a_variable(load) -> None:
         "ONGGI_DEFAULT_ADDRESS_POOLS": '[{"base": "10.0.0.0/8", "size": 24}]',
         "ONGGI_IP": "127.0.0.1",
         "ONGGI_MTU": "1400",
+        "ONGGI_USERLAND_PROXY": "false",
     }
     config = load(None, environ)
     assert config == Config(
@@ -370,6 +371,7 @@ def test_every_setting_has_a_variable(load) -> None:
         default_address_pools=(("10.0.0.0/8", 24),),
         ip="127.0.0.1",
         mtu=1400,
+        userland_proxy=False,
     )
     covered = {f"ONGGI_{item.name.upper()}" for item in fields(Config)} - {"ONGGI_CONFIG_FILE"}
     assert covered == set(environ)

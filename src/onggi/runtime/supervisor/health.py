@@ -168,8 +168,9 @@ class _Probe:
         with open(self._pid_file) as number:
             self._pid = int(number.read())
         os.unlink(self._pid_file)
+        abandoned = self._done is None
         self._loop.on_exit(self._pid, self._exited)
-        if self._done is None:
+        if abandoned and self._pid:  # it may have ended already, and 0 would be everybody
             os.kill(self._pid, signal.SIGKILL)
 
     def _read(self) -> None:
