@@ -175,7 +175,7 @@ class Supervisor:
             return
         if not word and self._network is not None:
             # What made it was killed with it, or is still at it: it is the next command's to take back.
-            self._network.leave()
+            self._network.leave(self._loop)
             self._network = None
         supervision.give_up()
 

@@ -54,8 +54,10 @@ class HeldNetwork:
         self._path = f"/proc/{os.getpid()}/fd/{descriptors[0]}"
         os.symlink(self._path, os.path.join(directory, NAMESPACE))
 
-    def leave(self) -> None:
+    def leave(self, loop: Loop) -> None:
         """Let go, and nothing else."""
+        for held in self._carried:
+            loop.unwatch(held.detach())
         for descriptor in self._descriptors:
             os.close(descriptor)
 
@@ -85,11 +87,8 @@ class HeldNetwork:
             return
 
         def undone() -> None:
-            for held in self._carried:
-                loop.unwatch(held.detach())
             # The namespace goes before its addresses are anybody's again.
-            for descriptor in self._descriptors:
-                os.close(descriptor)
+            self.leave(loop)
             _remove(self._given["file"])
             os.close(lock)
             done()
