@@ -6,7 +6,7 @@ import gzip
 import io
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -126,13 +126,20 @@ def test_what_was_unpacked_early_makes_room(storage: Disk, root: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_disk_full_at_every_size(crash: Campaign, storage: Disk, root: Path) -> None:
-    problems = []
-    for free in range(0, ENOUGH, STEP):
+    def attempt(free: int) -> list[str]:
         with storage.with_free(free):
             found = full_at(crash, root)
         crash.pull(root)
-        found += leftovers(root) + compare(snapshot(root), crash.expected)
-        problems += [f"{free} bytes free: {problem}" for problem in found[:4]]
+        return found + leftovers(root) + compare(snapshot(root), crash.expected)
+
+    at_every_size(root, attempt)
+
+
+def at_every_size(root: Path, attempt: Callable[[int], list[str]]) -> None:
+    """``attempt`` is given the bytes that are free, and tells what is wrong then."""
+    problems = []
+    for free in range(0, ENOUGH, STEP):
+        problems += [f"{free} bytes free: {problem}" for problem in attempt(free)[:4]]
         shutil.rmtree(root)
     assert not problems, "\n".join(problems)
 

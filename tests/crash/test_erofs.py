@@ -16,7 +16,7 @@ from tests.crash.child import open_engine
 from tests.crash.power import Disk, disk
 from tests.crash.samples import APP
 from tests.crash.stories_erofs import EROFS_POWER_CUTS, EROFS_STORIES, strangers
-from tests.crash.test_disk_full import ENOUGH, STEP, pull_until_full
+from tests.crash.test_disk_full import at_every_size, pull_until_full
 
 pytestmark = pytest.mark.xdist_group("crash-erofs")
 
@@ -137,15 +137,14 @@ def test_no_room(crash: Campaign, storage: Disk) -> None:
 def test_disk_full_at_every_size(crash: Campaign, storage: Disk, block: str, monkeypatch) -> None:
     monkeypatch.setenv("ONGGI_STORAGE_OPTS", f"erofs.block-size={block}")
     story, root = EROFS_STORIES["pull"], storage.path / "root"
-    problems = []
-    for free in range(0, ENOUGH, STEP):
+
+    def attempt(free: int) -> list[str]:
         story.prepare(crash, root)
         with storage.with_free(free):
             found = full_at(crash, root)
-        found += story.look(crash, root, False)
-        problems += [f"{free} bytes free: {problem}" for problem in found[:4]]
-        shutil.rmtree(root)
-    assert not problems, "\n".join(problems)
+        return found + story.look(crash, root, False)
+
+    at_every_size(root, attempt)
 
 
 def full_at(crash: Campaign, root: Path) -> list[str]:

@@ -116,7 +116,7 @@ def test_every_address_is_one_of_ipv6_too() -> None:
     ]
     for held in sockets:
         held.close()
-    for words in ({"six": False}, {"default_ip": "127.0.0.1"}):
+    for words in ({"ipv6": False}, {"default_ip": "127.0.0.1"}):
         found, sockets = publish({"80/tcp": [{}]}, **{"default_ip": "", "what": "", **words})
         assert len(found) == len(sockets) == 1
         sockets[0].close()

@@ -61,6 +61,13 @@ class Supervised:
         self._lower = lower
         self._write_files()
 
+    def call_runtime_by(self, script: str) -> None:
+        """Have a shell script stand for the runtime, by another name; ``$RUNC`` is the real one."""
+        program = self.exec_root / "other"
+        program.write_text(f"#!/bin/sh\nRUNC={find_runtime('runc')}\n{script}\n")
+        program.chmod(0o755)
+        self.runtime = Runc(str(program), self.exec_root.parent / "runc")
+
     def _write_files(self) -> None:
         document = {"State": STATE, "RestartCount": 0, "Name": "/x"}
         (self.directory / "config.v2.json").write_text(json.dumps(document))

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from onggi.runtime.runc import Runc, find_runtime
 from tests.peers.processes import wait_until
 
 SHELL = ("/bin/sh", "-c")
@@ -119,11 +118,8 @@ def test_a_restart_begins_anew(supervised, tmp_path: Path) -> None:
 
 def test_a_check_that_ends_before_its_runtime_does(supervised, tmp_path: Path) -> None:
     """As on a busy machine; the supervisor must not take its number, which is none any more, for its own."""
-    program = tmp_path / "slow"
-    program.write_text(f'#!/bin/sh\n{find_runtime("runc")} "$@"\nstatus=$?\nsleep 0.2\nexit $status\n')
-    program.chmod(0o755)
     box = supervised(health=_checks(tmp_path, "false", start_period_s=100.0))
-    box.runtime = Runc(str(program), tmp_path / "runc")
+    box.call_runtime_by('$RUNC "$@"; status=$?; sleep 0.2; exit $status')
     box.start("sleep", "100")
     wait_until(lambda: len(box.state["Health"]["Log"]) >= 3, "three results")
     assert box.alive

@@ -11,7 +11,6 @@ import pytest
 
 from onggi.runtime.launch import NewSupervisor, SupervisorFailed
 from onggi.runtime.oci_runtime import ProgramNotFound, RuntimeFailed
-from onggi.runtime.runc import Runc, find_runtime
 from tests.peers.processes import wait_until
 
 
@@ -144,11 +143,8 @@ def test_who_waits_at_the_door_is_killed(supervised) -> None:
 
 def test_a_runtime_with_another_door_is_asked_to_start(supervised, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
-    program = tmp_path / "other"
-    program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\nexec {find_runtime("runc")} "$@"\n')
-    program.chmod(0o755)
     box = supervised()
-    box.runtime = Runc(str(program), tmp_path / "runc")
+    box.call_runtime_by(f'echo "$@" >> {calls}; exec $RUNC "$@"')
     box.start("sleep", "100", ready=lambda: None)
     assert f"start {box.id}" in calls.read_text()
     assert box.state["Running"]
@@ -171,6 +167,6 @@ def test_a_restarted_container_has_no_gate(supervised) -> None:
 
 
 def test_instructions_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch, supervised) -> None:
-    monkeypatch.setattr("onggi.runtime.supervisor.protocol.VERSION", 99)
+    monkeypatch.setattr("onggi.runtime.launch.VERSION", 99)
     with pytest.raises(SupervisorFailed, match="supervisor of version 1, instructions of 99"):
         supervised().start("true")

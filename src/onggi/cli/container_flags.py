@@ -148,6 +148,36 @@ def _isolation() -> tuple[Flag, ...]:
 
 def _limits() -> tuple[Flag, ...]:
     return (
+        *_block_io(),
+        Flag("cpu-period", "int", "Limit CPU CFS (Completely Fair Scheduler) period"),
+        Flag("cpu-quota", "int", "Limit CPU CFS (Completely Fair Scheduler) quota"),
+        Flag("cpu-rt-period", "int", "Limit CPU real-time period in microseconds"),
+        Flag("cpu-rt-runtime", "int", "Limit CPU real-time runtime in microseconds"),
+        Flag("cpu-shares", "int", "CPU shares (relative weight)", short="c"),
+        Flag("cpus", "string", "Number of CPUs", check="cpus", metavar="decimal"),
+        Flag("cpuset-cpus", "string", "CPUs in which to allow execution (0-3, 0,1)"),
+        Flag("cpuset-mems", "string", "MEMs in which to allow execution (0-3, 0,1)"),
+        Flag("kernel-memory", "string", "Kernel memory limit", check="memory", metavar="bytes"),
+        Flag("memory", "string", "Memory limit", short="m", check="memory", metavar="bytes"),
+        Flag("memory-reservation", "string", "Memory soft limit", check="memory", metavar="bytes"),
+        Flag(
+            "memory-swap",
+            "string",
+            "Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
+            check="bytes_or_none",
+            metavar="bytes",
+        ),
+        Flag("memory-swappiness", "int", "Tune container memory swappiness (0 to 100)", default=-1),
+        Flag("oom-kill-disable", "bool", "Disable OOM Killer"),
+        Flag("oom-score-adj", "int", "Tune host's OOM preferences (-1000 to 1000)"),
+        Flag("pids-limit", "int", "Tune container pids limit (set -1 for unlimited)"),
+        Flag("storage-opt", "list", "Storage driver options for the container", check="pair"),
+        Flag("ulimit", "list", "Ulimit options", check="ulimit", metavar="ulimit", shown_default="[]"),
+    )
+
+
+def _block_io() -> tuple[Flag, ...]:
+    return (
         Flag(
             "blkio-weight",
             "string",
@@ -163,14 +193,6 @@ def _limits() -> tuple[Flag, ...]:
             check="weight_device",
             shown_default="[]",
         ),
-        Flag("cpu-period", "int", "Limit CPU CFS (Completely Fair Scheduler) period"),
-        Flag("cpu-quota", "int", "Limit CPU CFS (Completely Fair Scheduler) quota"),
-        Flag("cpu-rt-period", "int", "Limit CPU real-time period in microseconds"),
-        Flag("cpu-rt-runtime", "int", "Limit CPU real-time runtime in microseconds"),
-        Flag("cpu-shares", "int", "CPU shares (relative weight)", short="c"),
-        Flag("cpus", "string", "Number of CPUs", check="cpus", metavar="decimal"),
-        Flag("cpuset-cpus", "string", "CPUs in which to allow execution (0-3, 0,1)"),
-        Flag("cpuset-mems", "string", "MEMs in which to allow execution (0-3, 0,1)"),
         Flag(
             "device-read-bps",
             "list",
@@ -199,22 +221,6 @@ def _limits() -> tuple[Flag, ...]:
             check="write_count",
             shown_default="[]",
         ),
-        Flag("kernel-memory", "string", "Kernel memory limit", check="memory", metavar="bytes"),
-        Flag("memory", "string", "Memory limit", short="m", check="memory", metavar="bytes"),
-        Flag("memory-reservation", "string", "Memory soft limit", check="memory", metavar="bytes"),
-        Flag(
-            "memory-swap",
-            "string",
-            "Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
-            check="bytes_or_none",
-            metavar="bytes",
-        ),
-        Flag("memory-swappiness", "int", "Tune container memory swappiness (0 to 100)", default=-1),
-        Flag("oom-kill-disable", "bool", "Disable OOM Killer"),
-        Flag("oom-score-adj", "int", "Tune host's OOM preferences (-1000 to 1000)"),
-        Flag("pids-limit", "int", "Tune container pids limit (set -1 for unlimited)"),
-        Flag("storage-opt", "list", "Storage driver options for the container", check="pair"),
-        Flag("ulimit", "list", "Ulimit options", check="ulimit", metavar="ulimit", shown_default="[]"),
     )
 
 

@@ -43,13 +43,12 @@ def run(session: Session) -> int:
 
 
 def _load_the_rest() -> None:
-    """What being attached and the end need, loaded while the container starts."""
+    """What the end needs, loaded while the container starts."""
     import shutil
 
-    from onggi.cli import attached
-    from onggi.engine.containers import ending, removal
+    from onggi.engine.containers import ending
 
-    del shutil, attached, ending, removal
+    del shutil, ending
 
 
 def _status(error: OnggiError) -> int:

@@ -30,6 +30,7 @@ def container_commands() -> tuple[Command, ...]:
         *_living(),
         *_joining(),
         *_looking(),
+        *_facts(),
         *container_file_commands(),
         *container_watching_commands(),
     )
@@ -231,6 +232,11 @@ def _looking() -> tuple[Command, ...]:
                 Flag("until", "string", _time_help("Show logs before a timestamp")),
             ),
         ),
+    )
+
+
+def _facts() -> tuple[Command, ...]:
+    return (
         Command(
             "container port",
             "port",

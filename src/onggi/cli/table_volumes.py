@@ -48,6 +48,12 @@ def volume_commands() -> tuple[Command, ...]:
                 Flag("quiet", "bool", "Only display volume names", short="q"),
             ),
         ),
+        *_removing(),
+    )
+
+
+def _removing() -> tuple[Command, ...]:
+    return (
         Command(
             "volume prune",
             usage="[OPTIONS]",

@@ -48,6 +48,7 @@ _DIRECTORIES = (
 _PATIENCE_S = 60.0
 """Seconds for one call; netavark waits for ever where an aardvark-dns that it starts is killed at once."""
 
+_TRIES = 3
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -247,14 +248,15 @@ class Netavark:
     def run(self, action: str, attachment: Attachment, namespace: str) -> None:
         """``setup`` or ``teardown``. Raises NetavarkFailed, NetavarkMissing.
 
-        A teardown that is killed is begun again: what it leaves nobody would look for.
+        A teardown that is killed is begun again, twice: what it leaves nobody would look for.
         """
-        try:
-            self.begin(action, attachment, namespace).finish()
-        except NetavarkFailed as error:
-            if action != "teardown" or not error.killed:
-                raise
-            self.run(action, attachment, namespace)
+        for tries_left in range(_TRIES - 1, -1, -1):
+            try:
+                self.begin(action, attachment, namespace).finish()
+                return
+            except NetavarkFailed as error:
+                if action != "teardown" or not error.killed or not tries_left:
+                    raise
 
     def begin(self, action: str, attachment: Attachment, namespace: str) -> Call:
         """The same, not waited for. Raises NetavarkMissing.

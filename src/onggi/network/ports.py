@@ -4,7 +4,7 @@ Each is held by a socket bound to it as long as the container runs: so nobody el
 program, gets it meanwhile, and a crash gives it back. Nothing is ever accepted there: the
 firewall's rule sends on what arrives before a socket would see it. What arrives at an IPv6 address
 is no IPv4 container's by a rule: the supervisor takes it from the socket, and carries it there
-(runtime/supervisor/six.py). SCTP's are not held, since few kernels have its sockets.
+(runtime/supervisor/userland_proxy.py). SCTP's are not held, since few kernels have its sockets.
 
 Source: moby ``libnetwork/portallocator/portallocator.go``, ``daemon/network.go`` (getPortMapInfo).
 """
@@ -27,7 +27,7 @@ __all__ = ["PortTaken", "PublishedPort", "carried", "mappings", "publish"]
 
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _EVERYWHERE = "0.0.0.0"  # noqa: S104  published ports are meant for everybody, as Docker's are
-_EVERYWHERE_SIX = "::"
+_EVERYWHERE_IPV6 = "::"
 _BACKLOG = 128
 _USUAL_RANGE = (49153, 65535)
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
@@ -62,11 +62,11 @@ class PublishedPort:
 
 
 def publish(
-    bindings: Mapping[str, Sequence[Mapping[str, Any]]], default_ip: str, what: str, *, six: bool = True
+    bindings: Mapping[str, Sequence[Mapping[str, Any]]], default_ip: str, what: str, *, ipv6: bool = True
 ) -> tuple[list[PublishedPort], list[socket.socket]]:
     """Ports for ``bindings`` (Docker's PortBindings), and the sockets that hold them.
 
-    ``default_ip`` stands where no address was said (empty: all, and with ``six`` those of IPv6 too, where
+    ``default_ip`` stands where no address was said (empty: all, and with ``ipv6`` those of IPv6 too, where
     the host has them), ``what`` before an error's text.
     Raises PortTaken, InvalidArgument, ResourceExhausted.
     """
@@ -76,7 +76,7 @@ def publish(
         for inside, wanted in sorted(bindings.items(), key=_order):
             number, _, protocol = inside.partition("/")
             for binding in wanted or ({},):
-                addresses = _addresses(binding.get("HostIp") or "", default_ip, protocol, six=six)
+                addresses = _addresses(binding.get("HostIp") or "", default_ip, protocol, ipv6=ipv6)
                 first, last = _wanted_range(str(binding.get("HostPort") or ""))
                 port, holders = _bound(protocol or "tcp", addresses, first, last, what)
                 for place, address in enumerate(addresses):
@@ -97,17 +97,17 @@ def _order(entry: tuple[str, Any]) -> tuple[int, str]:
     return int(number), protocol
 
 
-def _addresses(said: str, default_ip: str, protocol: str, *, six: bool) -> tuple[str, ...]:
+def _addresses(said: str, default_ip: str, protocol: str, *, ipv6: bool) -> tuple[str, ...]:
     """Those of the host on which a port is published."""
     address = said or default_ip or _EVERYWHERE
-    everywhere = six and not said and address == _EVERYWHERE and (protocol or "tcp") in _KINDS
-    return (address, _EVERYWHERE_SIX) if everywhere and _has_six() else (address,)
+    everywhere = ipv6 and not said and address == _EVERYWHERE and (protocol or "tcp") in _KINDS
+    return (address, _EVERYWHERE_IPV6) if everywhere and _has_ipv6() else (address,)
 
 
-def _has_six() -> bool:
+def _has_ipv6() -> bool:
     try:
-        with _new("tcp", _EVERYWHERE_SIX) as probe:
-            probe.bind((_EVERYWHERE_SIX, 0))
+        with _new("tcp", _EVERYWHERE_IPV6) as probe:
+            probe.bind((_EVERYWHERE_IPV6, 0))
     except OSError:
         return False
     return True
@@ -204,13 +204,13 @@ def carried(ports: Sequence[PublishedPort], address: str) -> list[dict[str, Any]
     ]
 
 
-def mappings(ports: Sequence[PublishedPort], *, six: bool = False) -> Iterator[dict[str, Any]]:
-    """netavark's ``port_mappings``; ``six``: the container has an IPv6 address.
+def mappings(ports: Sequence[PublishedPort], *, ipv6: bool = False) -> Iterator[dict[str, Any]]:
+    """netavark's ``port_mappings``; ``ipv6``: the container has an IPv6 address.
 
     No address means both families there: so ``::`` goes without a rule of its own.
     """
     for port in ports:
-        if ":" in port.host_ip and (port.host_ip == _EVERYWHERE_SIX or not six):
+        if ":" in port.host_ip and (port.host_ip == _EVERYWHERE_IPV6 or not ipv6):
             continue
         yield {
             "container_port": port.container_port,

@@ -12,6 +12,7 @@ import sys
 
 from onggi.errors import DeadlineExceeded, FailedPrecondition
 from onggi.linux.unix_socket import packet_pair, send_with
+from onggi.runtime.supervisor.protocol import GIVE_UP, GO, VERSION
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -91,12 +92,10 @@ class NewSupervisor:
         the container is created meanwhile, and its program waits at the door.
         Raises SupervisorFailed, LogFailed, and for what the runtime refuses its errors (oci_runtime.py).
         """
-        from onggi.runtime.supervisor.protocol import GO, VERSION
-
         with self:
             self._send({"version": VERSION, "gated": ready is not None, **instructions}, descriptors)
             if ready is not None:
-                self._open(ready, GO)
+                self._let_in_when(ready)
             self._meanwhile()
             answer = self._receive()
         if "error" not in answer:
@@ -109,17 +108,15 @@ class NewSupervisor:
             raise LogFailed(answer["error"])
         raise SupervisorFailed(answer["error"])
 
-    def _open(self, ready: Callable[[], None], go: bytes) -> None:
+    def _let_in_when(self, ready: Callable[[], None]) -> None:
         """Let the program in, or have what was created taken back."""
-        from onggi.runtime.supervisor.protocol import GIVE_UP
-
         try:
             ready()
         except BaseException:
             self._say(GIVE_UP)
             self._wait_for_its_end()
             raise
-        self._say(go)
+        self._say(GO)
 
     def _wait_for_its_end(self) -> None:
         self._socket.settimeout(_START_TIMEOUT_S)

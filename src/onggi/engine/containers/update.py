@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 from onggi.engine.containers.checks import check_host_config
 from onggi.engine.containers.container_events import emit
+from onggi.engine.containers.defaults import host_facts
 from onggi.engine.containers.running import is_running
 from onggi.engine.containers.start import container_runtime
 from onggi.engine.core import Core
 from onggi.errors import Conflict, OnggiError
-from onggi.runtime.host import HostFacts
 from onggi.runtime.resources import resources
 from onggi.store.containers import StoredContainer
 
@@ -63,7 +63,7 @@ def update_container(core: Core, stored: StoredContainer, wanted: Mapping[str, A
     The file says it before the kernel is asked; where that refuses, the file gets its old words back.
     """
     given = dict(wanted)
-    warnings = check_host_config(given, HostFacts.read(), core.config.compat)
+    warnings = check_host_config(given, host_facts(core.config), core.config.compat)
     if stored.state.get("RemovalInProgress") or stored.state.get("Dead"):
         raise CannotUpdate(stored.id, 'container is marked for removal and cannot be "update"')
     with core.writing():

@@ -153,18 +153,18 @@ class ContainerNetworks:
         default_ip = next((each.network.host_binding for each in joined if each.network.host_binding), "")
         what = f"driver failed programming external connectivity on endpoint {name} ({joined[0].id}): "
         bindings = published_bindings(document, host_config)
-        ports, sockets = publish(bindings, default_ip, what, six=self._core.config.userland_proxy)
-        four = next((line for each in joined for line in each.endpoint.addresses if ":" not in line), "")
-        six = any(":" in line for each in joined for line in each.endpoint.addresses)
+        ports, sockets = publish(bindings, default_ip, what, ipv6=self._core.config.userland_proxy)
+        ipv4 = next((line for each in joined for line in each.endpoint.addresses if ":" not in line), "")
+        has_ipv6 = any(":" in line for each in joined for line in each.endpoint.addresses)
         descriptors = [new_network_namespace(), *(holder.detach() for holder in sockets)]
         try:
             attachment = Attachment.of(
                 id,
                 name,
                 [each.endpoint for each in joined],
-                list(mappings(ports, six=six)),
+                list(mappings(ports, ipv6=has_ipv6)),
                 host_config.get("Dns") or (),
-                carried(ports, four),
+                carried(ports, ipv4),
             )
             told = self._connection(document, joined, ports, attachment, links)
             # The file first, then netavark.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["NetworkInUse", "Networks"]
 
 _NAME = re.compile(r"[^/\s]+")
+_TRIES = 3  # of a netavark that somebody kills over its work
 
 
 class NetworkInUse(Forbidden):
@@ -173,7 +174,7 @@ class Networks:
         store.remove(network.id)
         self._attaching.emit(network, "destroy")
 
-    def _try(self, network: Network) -> None:
+    def _try(self, network: Network, *, tries: int = _TRIES) -> None:
         """Make and take back an endpoint: with the last one go a network's bridge and rules."""
         quiet = replace(network, name="bridge")  # nobody resolves names for a moment
         addresses = [allocate(network, subnet, ()) for subnet in network.subnets]
@@ -185,8 +186,8 @@ class Networks:
             undone = self._failure("teardown", attachment, path)
         finally:
             os.close(namespace)
-        if any(error is not None and error.killed for error in (failure, undone)):
-            self._try(network)  # what is half made, or half undone, cannot be taken back
+        if tries > 1 and any(error is not None and error.killed for error in (failure, undone)):
+            self._try(network, tries=tries - 1)  # what is half made, or half undone, cannot be taken back
         elif failure is not None and network.driver != "bridge":
             raise Unsupported(
                 failure.message, hint="the kernel, or the parent interface, cannot do it"

@@ -3,13 +3,14 @@
 The first message on the given socket (``SOCK_SEQPACKET``) is the instructions, a JSON object,
 with descriptors: the lease ``supervisor-<id>``, the detached mount of the root, those of ``mounts``,
 the leases of ``volumes``, the connection of whoever is attached from the start, the network
-namespace and what holds its ports. The one message back is ``{"pid": …}`` or ``{"error": …}``.
+namespace and what holds its ports. The one message back is ``{"started": true}`` or
+``{"error": …, "by": "runtime" | "log"}``.
 
 instructions = {
     version, gated, id, directory,       the running container's own directory, emptied at the end
     state_file, host_config_file, lock_file, claim_file, journal, event: { attributes },
     runtime: [ program, global flags … ], environment: { name: value },
-    runtime_state,                           where it is runc's and clearing.py may delete it, or empty
+    runtime_state,                           runc's, for door.py and clearing.py; empty for other runtimes
     rootfs, private_mounts, shared_memory: { path, bytes } | null, memory_events,
     mounts: [ where a detached mount goes … ], volumes: [ { lock, path } … ], volume_names,
     log: { type, … },                         log.py, remote_log.py

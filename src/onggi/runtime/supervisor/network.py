@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
 import struct
 from collections.abc import Callable, Mapping
 
@@ -19,6 +18,7 @@ from onggi.runtime.supervisor import state
 
 TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
 if TYPE_CHECKING:
+    import socket
     from typing import Any
 
     from onggi.runtime.supervisor.loop import Loop
@@ -31,6 +31,7 @@ NAMESPACE = "netns"
 # struct flock: l_type, l_whence, l_start, l_len, l_pid (store/locks.py uses the same locks).
 _FLOCK = struct.Struct("@hhqqi0q")
 _RETRY_S = 0.005
+_TEARDOWN_TRIES = 3
 _NO_INTERFACE = "onggi-gone"
 _EMPTY = {
     "EndpointID": "",
@@ -68,7 +69,9 @@ class HeldNetwork:
         }
         if not targets:
             return
-        from onggi.runtime.supervisor.six import named, serve
+        import socket  # most commands read this module for two words of it
+
+        from onggi.runtime.supervisor.userland_proxy import named, serve
 
         for descriptor in self._descriptors[1:]:
             held = socket.socket(fileno=descriptor)
@@ -96,9 +99,11 @@ class HeldNetwork:
         told = _read(self._given["file"])
         for id, attributes in network_events(told):
             journal.emit_of("network", id, "disconnect", attributes)
-        self._tear_down(loop, told, undone)
+        self._tear_down(loop, told, undone, tries=_TEARDOWN_TRIES)
 
-    def _tear_down(self, loop: Loop, told: Mapping[str, Any], undone: Callable[[], None]) -> None:
+    def _tear_down(
+        self, loop: Loop, told: Mapping[str, Any], undone: Callable[[], None], *, tries: int
+    ) -> None:
         """Only where more than the namespace has to go: that is asked of the file, which may have changed."""
         words = self._given["teardown"]
         if not leaves_traces(told):
@@ -121,8 +126,9 @@ class HeldNetwork:
             os.close(question)
 
         def ended(status: int) -> None:
-            if os.WIFSIGNALED(status):
-                self._tear_down(loop, told, undone)  # somebody killed it, and what it had not undone stays
+            if os.WIFSIGNALED(status) and tries > 1:
+                # Somebody killed it, and what it had not undone stays.
+                self._tear_down(loop, told, undone, tries=tries - 1)
             else:
                 undone()
 

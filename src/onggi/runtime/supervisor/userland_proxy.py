@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Callable
 
-from onggi.runtime.supervisor.loop import READ, WRITE, Loop, Timer
+from onggi.runtime.supervisor.loop import READ, WRITE, Loop
 
 __all__ = ["named", "serve"]
 
@@ -185,14 +186,14 @@ class _Sender:
         self._loop = loop
         self._answer = answer
         self._gone = gone
-        self._silence: Timer | None = None
+        self._heard_at = 0.0
+        self.heard()
         loop.watch(inside.fileno(), READ, lambda events: self._received())
+        loop.after(_SENDER_S, self._leave_if_silent)
 
     def heard(self) -> None:
         """From either side: it stays."""
-        if self._silence is not None:
-            self._silence.cancel()
-        self._silence = self._loop.after(_SENDER_S, self._leave)
+        self._heard_at = time.monotonic()
 
     def _received(self) -> None:
         try:
@@ -202,7 +203,12 @@ class _Sender:
         self.heard()
         self._answer(data)
 
-    def _leave(self) -> None:
+    def _leave_if_silent(self) -> None:
+        """One timer serves all its datagrams: it waits for what is left, or the sender goes."""
+        left_s = self._heard_at + _SENDER_S - time.monotonic()
+        if left_s > 0:
+            self._loop.after(left_s, self._leave_if_silent)
+            return
         self._loop.unwatch(self.socket.fileno())
         self.socket.close()
         self._gone()

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from onggi.runtime.supervisor.six import named
+from onggi.runtime.supervisor.userland_proxy import named
 
 _PATIENCE_S = 20
 _CARRIER = """
 import socket, sys
 from onggi.runtime.supervisor.loop import Loop
-from onggi.runtime.supervisor.six import serve
+from onggi.runtime.supervisor.userland_proxy import serve
 loop = Loop()
 serve(loop, socket.socket(fileno=int(sys.argv[1])), ("127.0.0.1", int(sys.argv[2])))
 loop.run()
@@ -119,3 +119,26 @@ def test_datagrams_find_their_sender() -> None:
         for number, client in enumerate(clients):
             with client:
                 assert client.recv(100) == b"answer %d" % number
+
+
+_COUNTER = """
+import socket
+from onggi.runtime.supervisor.loop import Loop
+from onggi.runtime.supervisor.userland_proxy import serve
+loop = Loop()
+held, inside, sender = (socket.socket(family, socket.SOCK_DGRAM) for family in (10, 2, 10))
+held.bind(("::1", 0)); inside.bind(("127.0.0.1", 0)); inside.settimeout(20)
+serve(loop, held, inside.getsockname())
+for number in range(200):
+    sender.sendto(b"x", held.getsockname())
+    loop.after(0, loop.stop)
+    loop.run()
+    loop._stopped = False
+    inside.recv(1)
+print(len(loop._timers))
+"""
+
+
+def test_a_sender_has_one_timer_however_much_it_sends() -> None:
+    done = subprocess.run([sys.executable, "-c", _COUNTER], capture_output=True, check=True, timeout=60)
+    assert done.stdout == b"1\n"
