@@ -38,7 +38,9 @@ def dial(host: str, port: int, timeout_s: float, cancel: CancelToken) -> socket.
 
 def _resolve(host: str, port: int) -> list[tuple[Any, ...]]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # Bytes: names in ASCII need no tables of international ones, which take milliseconds to load.
+        name = host.encode() if host.isascii() else host
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         temporary = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
         reason = "Temporary failure in name resolution" if temporary else "no such host"
