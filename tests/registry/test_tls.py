@@ -138,6 +138,8 @@ def test_without_one_the_error_says_so(world, publish, issuer, visitors, cancel)
     publish(issuer.server("registry.example", clients=visitors))
     trust(world, issuer)
     error = refused(world, cancel, (TlsError, NetworkError))
+    if "connection reset by peer" in str(error):
+        return  # the server closed before it had read the request: then its alert can be lost on the way
     assert "tls" in str(error)
     assert "client certificate" in error.hint
 
