@@ -5,11 +5,13 @@ import json
 import os
 import sys
 import tarfile
+from binascii import b2a_base64
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from onggi.archive import tarsplit
 from onggi.archive.tar import TarReader
 from onggi.archive.tar_format import clean_path
 from onggi.archive.tarsplit import (
@@ -195,6 +197,22 @@ def test_other_peoples_json_is_read():
     split = b'{"position": 0, "payload": "YQ==", "type": 2}\n\n'
     split += b'{"type":1,"name":"x","size":0,"payload":null}\n{"type":2,"payload":""}'
     assert list(TarSplitReader(io.BytesIO(split))) == [Segment(b"a"), FileEntry(b"x", 0, None), Segment(b"")]
+
+
+def test_lines_of_any_length_are_read(monkeypatch):
+    entries = [Segment(b"s" * 400_000), FileEntry(b"x", 0, None), Segment(b""), FileEntry(b"y", 5, 7)]
+    lines = [
+        b'{"type":2,"payload":"%b","position":0}' % b2a_base64(b"s" * 400_000, newline=False),
+        b'{"type":1,"name":"x","payload":null,"position":1}',
+        b'{"type":2,"payload":"","position":2}',
+        b'{"type":1,"name":"y","size":5,"payload":"AAAAAAAAAAc=","position":3}',
+    ]
+    for end in (b"", b"\n", b"\n\n"):
+        assert list(TarSplitReader(io.BytesIO(b"\n".join(lines) + end))) == entries
+    assert TarSplitReader(io.BytesIO(b"\n".join(lines))).archive_size() == 400_005
+    monkeypatch.setattr(tarsplit, "LINE_LIMIT", 300_000)
+    with pytest.raises(InvalidTarSplit, match="a line has more than 300000 bytes"):
+        list(TarSplitReader(io.BytesIO(lines[0])))
 
 
 @pytest.mark.parametrize(

@@ -42,12 +42,16 @@ def rchar() -> int:
     return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
 
 
-def test_every_byte_is_read(tmp_path: Path) -> None:
-    sizes = (0, 1, 511, 262_143, 262_144, 1_048_575, 1_048_576, 1_048_577, 3_000_000)
+CORE_FREE = pytest.mark.parametrize("core_free", [False, True])
+
+
+@CORE_FREE
+def test_every_byte_is_read(tmp_path: Path, core_free: bool) -> None:
+    sizes = (0, 1, 511, 262_143, 262_144, 524_287, 524_288, 524_289, 1_048_576, 3_000_000)
     data = b"".join(member(b"f%d" % size, os.urandom(size)) for size in sizes) + END
     request = unpacked(tmp_path, data)
     before = rchar()
-    result = check(request, lambda packet: 1 // 0)
+    result = check(request, lambda packet: 1 // 0, lambda: core_free)
     assert rchar() - before >= sum(sizes)
     assert result == {
         "flaws": [],
@@ -60,16 +64,31 @@ def test_every_byte_is_read(tmp_path: Path) -> None:
     }
 
 
-def test_a_large_segment(tmp_path: Path) -> None:
+@CORE_FREE
+def test_a_large_segment(tmp_path: Path, core_free: bool) -> None:
     """What follows the end of an archive is part of it, megabytes of it too."""
     data = member(b"f", b"1") + END + os.urandom(2_500_000)
-    result = check(unpacked(tmp_path, data), lambda packet: 1 // 0)
+    result = check(unpacked(tmp_path, data), lambda packet: 1 // 0, lambda: core_free)
     assert result["diff_id"] == DiffID.of(data)
+
+
+def test_a_core_that_becomes_free_on_the_way(tmp_path: Path) -> None:
+    """The thread that hashes from then on goes on where the others are; nobody is asked again."""
+    data = b"".join(member(b"f%d" % number, os.urandom(300_000)) for number in range(20)) + END
+    request = unpacked(tmp_path, data)
+    asked: list[bool] = []
+
+    def is_core_free() -> bool:
+        asked.append(len(asked) == 4)
+        return asked[-1]
+
+    assert check(request, lambda packet: 1 // 0, is_core_free)["diff_id"] == DiffID.of(data)
+    assert asked == [False, False, False, False, True]
 
 
 def test_lengths_around_the_pieces(tmp_path: Path) -> None:
     """One byte more, less or another is told, wherever a file ends in the pieces that it is read in."""
-    sizes = (1, 1_048_575, 1_048_576, 1_048_577, 2_097_152)
+    sizes = (1, 523_775, 524_287, 524_288, 524_289, 1_048_576)
     data = b"".join(member(b"f%d" % size, os.urandom(size)) for size in sizes) + END
     request = unpacked(tmp_path, data)
     for size in sizes:

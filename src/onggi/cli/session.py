@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the 
 if TYPE_CHECKING:
     from typing import Any
 
+    from onggi.drivers.workers import Workers
     from onggi.engine.engine import Engine
 
 __all__ = ["Failure", "Session", "Terminated"]
@@ -52,6 +53,7 @@ class Session:
         self.out = out
         self.err = err
         self._values = values
+        self._workers: Workers | None = None
 
     def flag(self, name: str) -> Any:
         """The value given, or the default."""
@@ -75,15 +77,25 @@ class Session:
     @cached_property
     def engine(self) -> Engine:
         """The engine, opened when first asked for."""
-        import onggi
+        from onggi.config import Config
+        from onggi.engine.engine import Engine
 
-        return onggi.open(**self.settings)
+        return Engine(Config.load(self.settings), self._workers)
+
+    def start_workers(self, job: str) -> None:
+        """Have the helper come up while the engine is loaded, ready for ``job`` (drivers/worker.py)."""
+        from onggi.drivers.workers import Workers
+
+        self._workers = Workers(job)
+        self._workers.warm_up()
 
     def close(self) -> None:
         """End the engine, if there is one."""
         engine = self.__dict__.pop("engine", None)
         if engine is not None:
             engine.close()
+        if self._workers is not None:
+            self._workers.close()
 
     def write_json(self, document: object) -> None:
         """One JSON document, indented by four spaces as Docker's are."""

@@ -20,6 +20,7 @@ def run(session: Session) -> int:
     if bool(session.arguments) == bool(session.flag("all")):
         what = "conflicting: IMAGE and --all" if session.arguments else "requires an IMAGE or --all"
         raise Failure(f"\"onggi verify\" {what}.\nSee 'onggi verify --help'.")
+    session.start_workers("check")
     plain = not session.flag("json") and not session.flag("quiet")
     verification, findings = _verify(session, plain=plain)
     if session.flag("json"):

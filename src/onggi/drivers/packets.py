@@ -5,6 +5,7 @@ One letter first:
 ==========  ==========  ==============================================================
 engine →    ``N`` <q    so many bytes of the blob are in the file
 engine →    ``E`` <q    the blob is complete with so many bytes
+engine →    ``F``       verify: a core has nothing left to do
 worker →    ``P`` <q    so many bytes of the blob are consumed
 worker →    ``R`` JSON  done: ``{"diff_id", "size", "members"}``
 worker →    ``X`` JSON  failed: ``{"kind", "message", "hint", "errno"}``
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["NUMBER"]
+__all__ = ["CORE_FREE", "NUMBER"]
 
 NUMBER = struct.Struct("<cq")
+CORE_FREE = b"F"

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from onggi import errors
 from onggi.archive import crc64
+from onggi.drivers.packets import CORE_FREE
 from onggi.drivers.stream import Abandoned, Follower, Stream
 from onggi.drivers.unpack import unpack
 
@@ -92,7 +93,14 @@ def _check(request: dict[str, object], control: socket.socket, descriptors: list
     """Is a layer's directory still what it was made of? See check.py."""
     from onggi.drivers.check import check
 
-    return check(request, control.send)
+    return check(request, control.send, lambda: _is_core_free(control))
+
+
+def _is_core_free(control: socket.socket) -> bool:
+    try:
+        return control.recv(len(CORE_FREE), socket.MSG_DONTWAIT) == CORE_FREE
+    except BlockingIOError:
+        return False
 
 
 def _prove(request: dict[str, object], control: socket.socket, descriptors: list[int]) -> dict[str, object]:

@@ -44,8 +44,11 @@ class Engine:
     manager, to end its helper process.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, workers: Workers | None = None) -> None:
+        """``workers``, where they have been started before: the engine's from here on."""
         self.config = config
+        if workers is not None:
+            self._workers = workers
         self._core = Core.open(config)
 
     def __enter__(self) -> Engine:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from onggi.cancel import CancelToken
 from onggi.drivers.workers import Workers
+from onggi.layers.free_cores import FreeCores
 from onggi.layers.store import LayerStore
 from onggi.layers.verify import Believed, LayerCheck, Standing, prove, read_cache_id, work
 from onggi.oci.digest import CacheID
@@ -70,7 +71,7 @@ def _derive(
         return
     request = layers.driver.derive(cache_id, wanted.diff_id)
     if request is not None:
-        work(workers, request, "derive", cancel)
+        work(workers, request, "derive", cancel, FreeCores(0))
 
 
 def _mend_driver(layers: LayerStore, wanted: Believed, cache_id: CacheID) -> list[str]:

@@ -25,6 +25,7 @@ from onggi.cancel import CancelToken
 from onggi.drivers.flaw import Flaw
 from onggi.drivers.workers import Workers
 from onggi.errors import DataLoss, InvalidArgument
+from onggi.layers.free_cores import FreeCores
 from onggi.layers.store import LayerStore
 from onggi.oci.digest import CacheID, ChainID, DiffID, chain_id
 from onggi.record import record
@@ -123,13 +124,14 @@ def check_layers(
     token = cancel or CancelToken()
     standing = Standing(layers)
     names = ("tree",) if fast else ("tree", "content")
-    jobs = [_Job(layers, workers, standing, each, names, token) for each in wanted]
+    at_once = min(len(wanted) * len(names), os.cpu_count() or 1)
+    cores = FreeCores((os.cpu_count() or 1) - at_once)
+    jobs = [_Job(layers, workers, standing, each, names, cores, token) for each in wanted]
     # The largest first: else one core may be busy with it when the others have nothing left to do.
     by_size = sorted(jobs, key=_Job.size_bytes, reverse=True)
     waiting = deque((job, name) for job in by_size for name in names)
     threads = [
-        threading.Thread(target=_work_off, args=(waiting,), name="onggi-verify")
-        for _ in range(min(len(waiting), os.cpu_count() or 1))
+        threading.Thread(target=_work_off, args=(waiting, cores), name="onggi-verify") for _ in range(at_once)
     ]
     for thread in threads:
         thread.start()
@@ -142,13 +144,14 @@ def check_layers(
             thread.join()
 
 
-def _work_off(waiting: deque[tuple[_Job, str]]) -> None:
+def _work_off(waiting: deque[tuple[_Job, str]], cores: FreeCores) -> None:
     while waiting:
         try:
             job, name = waiting.popleft()
         except IndexError:
-            return  # another thread was faster
+            break  # another thread was faster
         job.run(name)
+    cores.add()
 
 
 @record
@@ -170,6 +173,7 @@ class _Job:
         standing: Standing,
         each: Believed,
         names: Sequence[str],
+        cores: FreeCores,
         cancel: CancelToken,
     ) -> None:
         self._layers = layers
@@ -179,6 +183,7 @@ class _Job:
         self._names = names
         self._fast = "content" not in names
         self._waiting = len(names)
+        self._cores = cores
         self._cancel = cancel
         self._parts: list[Part] = []
         self._lock = threading.Lock()
@@ -227,34 +232,21 @@ class _Job:
         cache_id = read_cache_id(self._layers, self._each.chain_id)
         if cache_id is None:
             return None
-        return _run_part(
-            self._layers, self._workers, self._each, cache_id, name, fast=self._fast, cancel=self._cancel
+        request = self._layers.driver.check(
+            cache_id, self._layers.db.path(self._each.chain_id), name, self._each.diff_id, fast=self._fast
         )
+        return None if request is None else work(self._workers, request, name, self._cancel, self._cores)
 
 
-def _run_part(
-    layers: LayerStore,
-    workers: Workers,
-    each: Believed,
-    cache_id: CacheID,
-    name: str,
-    *,
-    fast: bool,
-    cancel: CancelToken,
-) -> Part | None:
-    """Have a worker check ``content`` or ``tree`` of the directory ``cache_id``, as that of a layer."""
-    request = layers.driver.check(cache_id, layers.db.path(each.chain_id), name, each.diff_id, fast=fast)
-    if request is None:
-        return None
-    return work(workers, request, name, cancel)
-
-
-def work(workers: Workers, request: dict[str, object], name: str, cancel: CancelToken) -> Part:
+def work(
+    workers: Workers, request: dict[str, object], name: str, cancel: CancelToken, cores: FreeCores
+) -> Part:
     """Have a worker do what ``request`` says, and wait. Raises CheckFailed, WorkerDied, Cancelled."""
     control = workers.start(request, [])
     forget = cancel.on_cancel(lambda: _stop(control))
     try:
-        return _listen(control, name, cancel)
+        with cores.wanted_by(control):
+            return _listen(control, name, cancel)
     finally:
         forget()
         control.close()
@@ -291,8 +283,13 @@ def prove(
     layers: LayerStore, workers: Workers, wanted: Believed, cache_id: CacheID, cancel: CancelToken
 ) -> bool:
     """Whether the driver's directory ``cache_id`` holds exactly the content of a layer."""
-    part = _run_part(layers, workers, wanted, cache_id, "content", fast=False, cancel=cancel)
-    return part is not None and part.result.get("diff_id") == wanted.diff_id
+    request = layers.driver.check(
+        cache_id, layers.db.path(wanted.chain_id), "content", wanted.diff_id, fast=False
+    )
+    if request is None:
+        return False
+    part = work(workers, request, "content", cancel, FreeCores((os.cpu_count() or 1) - 1))
+    return part.result.get("diff_id") == wanted.diff_id
 
 
 # --- judging ----------------------------------------------------------------------------------
