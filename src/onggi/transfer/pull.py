@@ -14,6 +14,7 @@ from pathlib import Path
 from onggi.cancel import CancelToken
 from onggi.config import Config
 from onggi.content.blobs import BlobStore
+from onggi.content.download import Watchers
 from onggi.content.ratelimit import RateLimiter
 from onggi.drivers.workers import Workers
 from onggi.errors import Forbidden, OnggiError, Unsupported
@@ -32,6 +33,7 @@ from onggi.store.imagedb import ImageDB
 from onggi.store.locks import Lease, LockDirectory, want_lock
 from onggi.store.manifests import ManifestDB
 from onggi.store.tags import DigestTaken, TagStore
+from onggi.transfer.blobs_ahead import BlobsAhead
 from onggi.transfer.held_layers import HeldLayers
 from onggi.transfer.layers import ConfigMismatch, Download, LayerPull
 from onggi.transfer.platform_search import PlatformSearch
@@ -165,9 +167,12 @@ class Puller:
         if self._is_whole(image_id) and not (options.keep_blobs and self._lacks_blobs(selected.manifest)):
             self._keep_documents(image_id, selected)
             return image_id
-        config = self.fetch_config(repository, selected.manifest, cancel)
-        wanted = self._want(selected.manifest, config, options, reporter, cancel, leases)
-        self.transfer(lambda digest: repository, wanted, options, reporter, cancel)
+        with self._blobs_ahead(repository, options, cancel) as ahead:
+            # Those that wait for a layer of which nothing is known are needed, whatever the config says.
+            ahead.start(selected.manifest.layers[: options.max_concurrent_downloads])
+            config = self.fetch_config(repository, selected.manifest, cancel)
+            wanted = self._want(selected.manifest, config, options, reporter, cancel, leases)
+            self.transfer(lambda digest: repository, wanted, options, reporter, cancel, ahead)
         self._remember(repository, [layer for layer in wanted if layer.need is Need.NOTHING])
         self._keep_documents(image_id, selected)
         self.images.add(config, durable_name=False)
@@ -252,8 +257,12 @@ class Puller:
         options: PullOptions,
         reporter: Reporter,
         cancel: CancelToken,
+        ahead: BlobsAhead | None = None,
     ) -> None:
-        """Bring the layers that need something, each blob from its repository; leased by the caller."""
+        """Bring the layers that need something, each blob from its repository; leased by the caller.
+
+        ``ahead``: where the first of them may be coming from.
+        """
         if all(layer.need is Need.NOTHING for layer in wanted):
             return
         transfer = LayerPull(
@@ -283,10 +292,45 @@ class Puller:
         needed = {digest: self.locks.acquire(want_lock(digest), exclusive=False) for digest in set(pending)}
         try:
             with self._held_layers() as held:
-                transfer.run(wanted, _Fetcher(self, repository_of, options, reporter, held), committed)
+                transfer.run(wanted, _Fetcher(self, repository_of, options, reporter, held, ahead), committed)
         finally:
             for lease in needed.values():
                 lease.release()
+
+    def _blobs_ahead(self, repository: Repository, options: PullOptions, cancel: CancelToken) -> BlobsAhead:
+        def receive(descriptor: Descriptor, watchers: Watchers, stop: CancelToken) -> Path | None:
+            digest = descriptor.digest
+            lease = self.locks.try_acquire(f"blob-{digest.hex}", exclusive=True)
+            if lease is None:
+                return None
+            with lease:
+                # A blob that is here is another pull's, or will be looked at in its turn.
+                if self.blobs.final_path(digest).exists() or self.distribution.diff_id(digest) is not None:
+                    return None
+                return self.receive(repository, descriptor, watchers, options, stop)
+
+        def want(digest: Digest) -> Lease:
+            return self.locks.acquire(want_lock(digest), exclusive=False)
+
+        return BlobsAhead(receive, want, self._let_go, cancel)
+
+    def receive(
+        self,
+        repository: Repository,
+        descriptor: Descriptor,
+        watchers: Watchers,
+        options: PullOptions,
+        cancel: CancelToken,
+    ) -> Path:
+        """Receive a blob, leased by the caller."""
+        return self.blobs.download(
+            descriptor,
+            repository.blob(descriptor.digest, descriptor.size),
+            on_progress=watchers.progress,
+            on_retry=watchers.retry,
+            limiter=options.limiter,
+            cancel=cancel,
+        )
 
     def _held_layers(self) -> HeldLayers:
         return HeldLayers(self.layers, self.distribution.diff_id, self.blobs.directory)
@@ -295,6 +339,9 @@ class Puller:
         """Let go of a blob; delete it, unless it is to stay or another pull wants it for a layer."""
         if options.keep_blobs:
             self.blobs.keep(digest)
+        self._let_go(digest, wanted)
+
+    def _let_go(self, digest: Digest, wanted: Lease) -> None:
         wanted.release()
         if self.blobs.is_kept(digest):
             return
@@ -341,6 +388,7 @@ class _Fetcher:
     options: PullOptions
     reporter: Reporter
     held: HeldLayers
+    ahead: BlobsAhead | None
 
     def __call__(self, download: Download, cancel: CancelToken) -> None:
         """From a layer that is here where the blob itself is not needed, else from the registry."""
@@ -354,18 +402,21 @@ class _Fetcher:
     def _download(self, download: Download, cancel: CancelToken) -> None:
         descriptor = download.descriptor
         partial = self.puller.blobs.partial_path(descriptor.digest)
-        with self.puller.locks.acquire(f"blob-{descriptor.digest.hex}", exclusive=True, cancel=cancel):
-            path = self.puller.blobs.download(
-                descriptor,
-                self.repository_of(descriptor.digest).blob(descriptor.digest, descriptor.size),
-                on_progress=lambda frontier: self._advance(download, partial, frontier),
-                on_retry=lambda seconds: self._retrying(descriptor, seconds),
-                limiter=self.options.limiter,
-                cancel=cancel,
-            )
+        watchers = Watchers(
+            lambda frontier: self._advance(download, partial, frontier),
+            lambda seconds: self._retrying(descriptor, seconds),
+        )
+        path = self.ahead.take(descriptor, watchers, cancel) if self.ahead is not None else None
+        if path is None:
+            path = self._receive(descriptor, watchers, cancel)
         self.reporter.layer(descriptor.digest.short, LayerStatus.VERIFYING)
         self.reporter.layer(descriptor.digest.short, LayerStatus.DOWNLOADED)
         download.finish(path)
+
+    def _receive(self, descriptor: Descriptor, watchers: Watchers, cancel: CancelToken) -> Path:
+        repository = self.repository_of(descriptor.digest)
+        with self.puller.locks.acquire(f"blob-{descriptor.digest.hex}", exclusive=True, cancel=cancel):
+            return self.puller.receive(repository, descriptor, watchers, self.options, cancel)
 
     def _advance(self, download: Download, partial: Path, frontier_bytes: int) -> None:
         descriptor = download.descriptor
