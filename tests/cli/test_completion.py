@@ -129,3 +129,32 @@ def test_volumes_of_the_data_root(tmp_path: Path) -> None:
     root = ["--data-root", str(tmp_path), "volume"]
     assert candidates(*root, "rm", "") == ["one", "two"]
     assert candidates(*root, "inspect", "one", "t") == ["two"]
+
+
+def test_names_of_everything_in_the_data_root(web: Onggi) -> None:
+    """Containers, networks and volumes, as arguments and as values of flags."""
+    for words in (("create", "--name", "first", "web:v1", "x"), ("create", "--name", "other", "web:v2", "x")):
+        web.run(*words)
+    web.run("network", "create", "net")
+    web.run("volume", "create", "data")
+    root = ["--data-root", str(web.data_root)]
+    assert (
+        candidates(*root, "start", "") == candidates(*root, "container", "rm", "-f", "") == ["first", "other"]
+    )
+    assert candidates(*root, "stop", "first", "") == ["other"]
+    assert candidates(*root, "exec", "-it", "f") == ["first"]
+    assert candidates(*root, "exec", "first", "") == []
+    assert candidates(*root, "run", "--volumes-from", "o") == ["other"]
+    assert candidates(*root, "run", "web:v1", "") == []
+    assert candidates(*root, "network", "connect", "n") == ["net", "none"]
+    assert candidates(*root, "network", "connect", "net", "f") == ["first"]
+    assert candidates(*root, "run", "--network=n") == ["--network=net", "--network=none"]
+    assert candidates(*root, "volume", "inspect", "") == ["data"]
+    everything = ["bridge", "data", "first", "host", "net", "none", "other", "web:v1", "web:v2"]
+    assert candidates(*root, "inspect", "") == everything
+    assert candidates(*root, "inspect", "--type", "volume", "") == ["data"]
+
+
+def test_hidden_flags_are_not_offered() -> None:
+    assert candidates("volume", "create", "--n") == []
+    assert candidates("stop", "--ti") == ["--timeout"]

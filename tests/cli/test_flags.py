@@ -17,6 +17,7 @@ FLAGS = (
     Flag("count", "int", "", short="c"),
     Flag("rate", "size", ""),
     Flag("progress", "string", "", choices=("tty", "plain")),
+    Flag("subnet", "strings", ""),
 )
 
 
@@ -33,6 +34,9 @@ FLAGS = (
         (["--format", "--all"], {"format": "--all"}, []),
         (["-fa=1", "-f=b=2", "-f", "C = 3 "], {"filter": ["a=1", "b=2", "c=3"]}, []),
         (["-af", "a=b=c"], {"all": True, "filter": ["a=b=c"]}, []),
+        (["--subnet", "a,b", "--subnet=c"], {"subnet": ["a", "b", "c"]}, []),
+        (["--subnet", '"a,b",c'], {"subnet": ["a,b", "c"]}, []),
+        (["--subnet="], {"subnet": []}, []),
         (["-lx", "-l", "y"], {"label": ["x", "y"]}, []),
         (["-c", "0x10", "--count=-3"], {"count": -3}, []),
         (["--rate", "10MB"], {"rate": 10_000_000}, []),

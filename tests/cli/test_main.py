@@ -14,6 +14,9 @@ from tests.peers.fixtures import Onggi
 USAGE_IMAGES = (
     "Usage:  onggi images [OPTIONS] [REPOSITORY[:TAG]]\n\nRun 'onggi images --help' for more information\n"
 )
+USAGE_TAG = (
+    "Usage:  onggi tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]\n\nRun 'onggi tag --help' for more information\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +75,23 @@ USAGE_IMAGES = (
             125,
             "Error: -H/--host tcp://x: there is no daemon to connect to "
             "(onggi works on the data root itself: --data-root DIRECTORY)\n",
+        ),
+        (["stop", "--time", "0", "x"], 1, "Error: No such container: x ('onggi ps -a' lists what is here)\n"),
+        (
+            ["stop", "--time", "0", "-t", "0", "x"],
+            1,
+            "conflicting options: cannot specify both --timeout and --time\n",
+        ),
+        (["tag", "--history", "a", "b"], 1, f"onggi: 'onggi tag' requires 1 argument\n\n{USAGE_TAG}"),
+        (
+            ["network", "connect", "--driver-opt", "x", "n", "c"],
+            1,
+            "invalid key/value pair format in driver options\n",
+        ),
+        (
+            ["create", "--storage-opt", "x", "i"],
+            125,
+            "onggi: invalid storage option\n\nRun 'onggi create --help' for more information\n",
         ),
         (["images", "--format", "{{"], 1, "template parsing error: template: :1: unclosed action\n"),
     ],

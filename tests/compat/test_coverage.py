@@ -42,6 +42,13 @@ LACKING = {
     ("volume prune", "all"): "Docker 23's (API 1.42); its effect: tests/engine/containers/test_volumes.py",
     ("container stop", "signal"): "Docker 23's (API 1.42); its effect: test_container_life.py",
     ("container restart", "signal"): "Docker 23's (API 1.42)",
+    **{
+        (
+            f"container {verb}",
+            "time",
+        ): "the old name of --timeout, which Docker 28 speaks of; tests/cli/test_main.py"
+        for verb in ("stop", "restart")
+    },
     ("container exec", "privileged"): "this kernel refuses it to dockerd, as run --privileged (cannot.py)",
 }
 TABLE = program()

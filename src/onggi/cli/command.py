@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from onggi.cli.flags import Flag
 
@@ -33,9 +33,11 @@ class Arity:
             return "accepts no arguments"
         if most == least:
             return f"requires {_arguments(least)}"
-        if count < least:
+        if most is None:
             return f"requires at least {_arguments(least)}"
-        return f"requires at most {_arguments(most or 0)}"
+        if least:
+            return f"requires at least {least} and at most {_arguments(most)}"
+        return f"requires at most {_arguments(most)}"
 
 
 def _arguments(count: int) -> str:
@@ -55,9 +57,10 @@ class Command:
     ``names`` are its full paths, the first in the management group (``image ls``), others
     Docker's short forms (``images``); ``synonyms`` are further last words (``list``). ``run``
     is ``module:function`` in :mod:`onggi.cli`, imported when the command is used.
-    ``completes`` is the kind of thing its arguments name: image, repository, server, shell,
-    command, file; empty for none. A ``hidden`` command is called by other programs only: no help,
-    list or completion names it. ``flags`` may name a function that makes them
+    ``arity_with`` is how many arguments it takes with a flag instead. ``completes`` is the kind of
+    thing its arguments name: image, repository, container, network, volume, object (any of them),
+    server, shell, command, file; empty for none. A ``hidden`` command is called by other programs
+    only: no help, list or completion names it. ``flags`` may name a function that makes them
     (``module:function``), for a command that has many. Unless ``interspersed`` the first
     argument ends the flags: what follows belongs to another program.
     """
@@ -65,6 +68,7 @@ class Command:
     __slots__ = (
         "_flags",
         "arity",
+        "arity_with",
         "completes",
         "hidden",
         "interspersed",
@@ -86,6 +90,7 @@ class Command:
         flags: Sequence[Flag] | str = (),
         long: str = "",
         synonyms: Sequence[str] = (),
+        arity_with: Mapping[str, Arity] | None = None,
         completes: str = "",
         hidden: bool = False,
         interspersed: bool = True,
@@ -95,6 +100,7 @@ class Command:
         self.short = short
         self.run = run
         self.arity = arity
+        self.arity_with = arity_with or {}
         self._flags = flags
         self.interspersed = interspersed
         self.long = long or short

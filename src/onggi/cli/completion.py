@@ -151,7 +151,9 @@ class _Line:
             flag = next((flag for flag in self._flags if f"--{flag.name}" == name), None)
             yield from ((f"{name}={value}", text) for value, text in self._values(flag) if value[0] != ":")
         elif current.startswith("-") and not self._only_arguments:
-            yield from ((f"--{flag.name}", flag.help.partition("\n")[0]) for flag in self._flags)
+            yield from (
+                (f"--{flag.name}", flag.help.partition("\n")[0]) for flag in self._flags if not flag.hidden
+            )
             yield "--help", "Show help"
         elif self._command is not None:
             yield from self._argument(self._command)
@@ -169,8 +171,8 @@ class _Line:
         if flag is None:
             return
         yield from ((choice, "") for choice in flag.suggests)
-        if flag.completes == "network":
-            yield from ((name, "") for name in self._networks())
+        if flag.completes in ("container", "network"):
+            yield from ((name, "") for name in self._names(flag.completes))
         elif flag.completes:
             yield f":{flag.completes}", ""
         elif flag.name == "filter":
@@ -184,20 +186,27 @@ class _Line:
             yield from ((shell, "") for shell in _SCRIPTS)
         elif command.completes == "command":
             yield from sorted(self._program.top().items())
-        elif command.completes in ("image", "repository", "mount"):
-            yield from ((name, "") for name in self._images() if name not in self._arguments)
-        elif command.completes == "container":
-            yield from ((name, "") for name in self._containers() if name not in self._arguments)
-        elif command.completes == "volume":
-            yield from ((name, "") for name in self._volumes() if name not in self._arguments)
-        elif command.completes == "network":
-            yield from self._network_argument(command)
+        elif command.interspersed or not self._arguments:  # what follows belongs to another program
+            kind = command.completes
+            if kind == "network" and command.run.endswith("connect") and self._arguments:
+                kind = "container"
+            yield from ((name, "") for name in self._names(kind) if name not in self._arguments)
 
-    def _network_argument(self, command: Command) -> Iterator[Candidate]:
-        """``connect`` and ``disconnect`` take a network, then a container."""
-        container = command.run.endswith("connect") and self._arguments
-        names = self._containers() if container else self._networks()
-        yield from ((name, "") for name in names if name not in self._arguments)
+    def _names(self, kind: str) -> list[str]:
+        """What there is of a kind of thing; ``object`` is any that ``inspect`` takes."""
+        if kind in ("image", "repository", "mount"):
+            return self._images()
+        if kind == "container":
+            return self._containers()
+        if kind == "volume":
+            return self._volumes()
+        if kind == "network":
+            return self._networks()
+        if kind == "object":
+            wanted = self._settings.get("type")
+            kinds = [wanted] if wanted else ["container", "image", "network", "volume"]
+            return sorted({name for each in kinds for name in self._names(each)})
+        return []
 
     def _networks(self) -> list[str]:
         """Docker's three, and names out of the networks' own files."""

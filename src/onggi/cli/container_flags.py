@@ -27,7 +27,7 @@ def create_flags() -> tuple[Flag, ...]:
         *_network(),
         Flag("disable-content-trust", "bool", "Skip image verification", default=True),
         Flag("platform", "string", "Set platform if server is multi-platform capable"),
-        _pull(),
+        _pull("creating"),
         Flag("quiet", "bool", "Suppress the pull output", short="q"),
     )
 
@@ -35,18 +35,21 @@ def create_flags() -> tuple[Flag, ...]:
 def run_flags() -> tuple[Flag, ...]:
     """``run``: those of ``create``, and how to be with it."""
     return (
-        *create_flags(),
+        *(flag for flag in create_flags() if flag.name != "pull"),
+        _pull("running"),
         Flag("detach", "bool", "Run container in background and print container ID", short="d"),
         Flag("detach-keys", "string", "Override the key sequence for detaching a container"),
         Flag("sig-proxy", "bool", "Proxy received signals to the process", default=True),
     )
 
 
-def _pull() -> Flag:
+def _pull(doing: str) -> Flag:
+    # The bar before "missing" is Docker's, in its words for 'create'.
+    missing = "|missing" if doing == "creating" else "missing"
     return Flag(
         "pull",
         "string",
-        'Pull image before running ("always", "missing", "never")',
+        f'Pull image before {doing} ("always", "{missing}", "never")',
         default="missing",
         suggests=("always", "missing", "never"),
     )
@@ -58,7 +61,7 @@ def _identity() -> tuple[Flag, ...]:
             "annotation",
             "list",
             "Add an annotation to the container (passed through to the OCI runtime)",
-            check="pair",
+            check="option",
             metavar="map",
             shown_default="map[]",
         ),
@@ -99,7 +102,7 @@ def _process() -> tuple[Flag, ...]:
         Flag("init", "bool", "Run an init inside the container that forwards signals and reaps processes"),
         Flag("interactive", "bool", "Keep STDIN open even if not attached", short="i"),
         Flag("log-driver", "string", "Logging driver for the container"),
-        Flag("log-opt", "list", "Log driver options", check="pair"),
+        Flag("log-opt", "list", "Log driver options", check="option"),
         Flag("stop-signal", "string", "Signal to stop the container"),
         Flag("stop-timeout", "int", "Timeout (in seconds) to stop a container"),
         Flag("tty", "bool", "Allocate a pseudo-TTY", short="t"),
@@ -142,7 +145,7 @@ def _isolation() -> tuple[Flag, ...]:
         Flag("uts", "string", "UTS namespace to use", suggests=("host",)),
         Flag("volume", "list", "Bind mount a volume", short="v"),
         Flag("volume-driver", "string", "Optional volume driver for the container"),
-        Flag("volumes-from", "list", "Mount volumes from the specified container(s)"),
+        Flag("volumes-from", "list", "Mount volumes from the specified container(s)", completes="container"),
     )
 
 
@@ -171,7 +174,7 @@ def _limits() -> tuple[Flag, ...]:
         Flag("oom-kill-disable", "bool", "Disable OOM Killer"),
         Flag("oom-score-adj", "int", "Tune host's OOM preferences (-1000 to 1000)"),
         Flag("pids-limit", "int", "Tune container pids limit (set -1 for unlimited)"),
-        Flag("storage-opt", "list", "Storage driver options for the container", check="pair"),
+        Flag("storage-opt", "list", "Storage driver options for the container"),
         Flag("ulimit", "list", "Ulimit options", check="ulimit", metavar="ulimit", shown_default="[]"),
     )
 
@@ -233,7 +236,7 @@ def _network() -> tuple[Flag, ...]:
         Flag("expose", "list", "Expose a port or a range of ports"),
         Flag("ip", "string", "IPv4 address (e.g., 172.30.100.104)"),
         Flag("ip6", "string", "IPv6 address (e.g., 2001:db8::33)"),
-        Flag("link", "list", "Add link to another container"),
+        Flag("link", "list", "Add link to another container", completes="container"),
         Flag("mac-address", "string", "Container MAC address (e.g., 92:d0:c6:0a:29:33)"),
         Flag(
             "network",

@@ -43,7 +43,7 @@ def health_flags() -> tuple[Flag, ...]:
 
 
 def _time(name: str, help: str) -> Flag:
-    return Flag(name, "string", help, check="duration", metavar="duration")
+    return Flag(name, "string", help, check="duration", metavar="duration", shown_default="0s")
 
 
 def health_config(session: Session) -> dict[str, Any] | None:

@@ -81,7 +81,7 @@ _VALUES = {
     "shm-size": "ShmSize",
     "pids-limit": "PidsLimit",
 }
-_MAPS = {"annotation": "Annotations", "storage-opt": "StorageOpt", "sysctl": "Sysctls", "tmpfs": "Tmpfs"}
+_MAPS = {"annotation": "Annotations", "sysctl": "Sysctls", "tmpfs": "Tmpfs"}
 
 
 def refuse(session: Session, message: str) -> Failure:
@@ -227,9 +227,17 @@ def _host_config(session: Session) -> dict[str, Any]:
     if driver == "none" and log_options:
         raise refuse(session, "invalid logging opts for driver none")
     config["LogConfig"] = {"Type": driver, "Config": log_options}
+    config["StorageOpt"] = _storage_options(session)
     if session.given("init"):
         config["Init"] = session.flag("init")
     return config | _read(session, _devices_and_security)
+
+
+def _storage_options(session: Session) -> dict[str, str] | None:
+    pairs = [text.partition("=") for text in session.flag("storage-opt")]
+    if not all(equals for _, equals, _ in pairs):
+        raise refuse(session, "invalid storage option")
+    return {key: value for key, _, value in pairs} or None
 
 
 def _devices_and_security(session: Session) -> dict[str, Any]:

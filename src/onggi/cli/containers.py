@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from onggi.cli.session import Session
+from onggi.cli.session import Failure, Session
 from onggi.errors import Cancelled, Conflict, NotFound, OnggiError
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -105,14 +105,22 @@ def attach(session: Session) -> int:
 
 def stop(session: Session) -> int:
     """Stop containers."""
-    timeout = session.flag("timeout") if session.given("timeout") else None
+    timeout = _timeout(session)
     return _each(session, lambda container: container.stop(timeout, session.flag("signal") or None))
 
 
 def restart(session: Session) -> int:
     """Stop containers and start them again."""
-    timeout = session.flag("timeout") if session.given("timeout") else None
+    timeout = _timeout(session)
     return _each(session, lambda container: container.restart(timeout, session.flag("signal") or None))
+
+
+def _timeout(session: Session) -> int | None:
+    """Seconds, under the flag's name of today or its old one; None when nothing is said. Raises Failure."""
+    names = [name for name in ("timeout", "time") if session.given(name)]
+    if len(names) > 1:
+        raise Failure("conflicting options: cannot specify both --timeout and --time")
+    return session.flag(names[0]) if names else None
 
 
 def kill(session: Session) -> int:

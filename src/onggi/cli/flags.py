@@ -34,14 +34,17 @@ class HelpRequested(Exception):
 
 
 class Flag:
-    """One flag. ``kind`` is bool, string, int, size (bytes), list, or filter (name=value).
+    """One flag. ``kind`` is bool, string, int, size (bytes), list, strings, or filter (name=value).
+
+    A value of ``strings`` may be several, with commas between them.
 
     The kind's name is what help shows for the value, unless ``metavar`` is set.
     ``choices`` are the values it takes, for errors and completion; ``suggests`` those that
     completion offers where the command itself says what is wrong with others; ``completes`` is
-    the kind of thing its value names (image, container, file, directory). ``check`` names a
+    the kind of thing its value names (container, network, file, directory). ``check`` names a
     function of flag_values that takes the text and gives the value, for each one given.
-    ``shown_default`` is what help says where Go's types have words for nothing (``[]``).
+    ``shown_default`` is what help says where Go's types have words for nothing (``[]``). A
+    ``hidden`` flag is taken as ever, but no help, reference or completion names it.
     """
 
     __slots__ = (
@@ -50,6 +53,7 @@ class Flag:
         "completes",
         "default",
         "help",
+        "hidden",
         "kind",
         "metavar",
         "name",
@@ -72,7 +76,9 @@ class Flag:
         completes: str = "",
         check: str = "",
         shown_default: str = "",
+        hidden: bool = False,
     ) -> None:
+        self.hidden = hidden
         self.check = check
         self.shown_default = shown_default
         self.name = name
@@ -143,15 +149,33 @@ def _filter(text: str) -> str:
     return f"{name.strip().lower()}={value.strip()}"
 
 
+def _strings(text: str) -> list[str]:
+    """One line of comma-separated values, after pflag's readAsCSV."""
+    if '"' not in text:
+        return text.split(",") if text else []
+    from csv import reader
+
+    return next(reader([text]))
+
+
 _CONVERTERS: Mapping[str, Any] = {
     "bool": _bool,
     "string": str,
     "int": _int,
     "size": _size,
     "list": str,
+    "strings": _strings,
     "filter": _filter,
 }
-_EMPTY: Mapping[str, Any] = {"bool": False, "string": "", "int": 0, "size": 0, "list": (), "filter": ()}
+_EMPTY: Mapping[str, Any] = {
+    "bool": False,
+    "string": "",
+    "int": 0,
+    "size": 0,
+    "list": (),
+    "strings": (),
+    "filter": (),
+}
 _GROWING = ("list", "filter")
 
 
@@ -232,7 +256,9 @@ class _Parser:
             value = flag.convert(text)
         except ValueError as error:
             raise FlagError(f'invalid argument {_quoted(text)} for "{flag.label}" flag: {error}') from None
-        if flag.kind in _GROWING:
+        if flag.kind == "strings":
+            self.values.setdefault(flag.name, []).extend(value)
+        elif flag.kind in _GROWING:
             self.values.setdefault(flag.name, []).append(value)
         else:
             self.values[flag.name] = value

@@ -85,9 +85,18 @@ def command_help(command: Command, path: str) -> str:
     if len(command.paths) > 1:
         paths = ", ".join(f"{PROGRAM} {name}" for name in command.paths)
         parts.append(f"Aliases:\n  {paths}\n")
-    if command.flags:
-        parts.append("Options:\n" + flag_lines(command.flags))
+    flags = _shown(command)
+    if flags:
+        parts.append("Options:\n" + flag_lines(flags))
     return "\n".join(parts)
+
+
+def _shown(command: Command) -> list[Flag]:
+    """The flags that help names; where -h means something else, also --help, as Docker does."""
+    shown = [flag for flag in command.flags if not flag.hidden]
+    if any(flag.short == "h" for flag in shown):
+        shown.append(Flag("help", "bool", "Print usage"))
+    return shown
 
 
 def usage_line(command: Command, path: str) -> str:
@@ -183,8 +192,9 @@ def _markdown_command(command: Command) -> str:
     others = [f"`{PROGRAM} {name}`" for name in command.paths if name != path]
     if others:
         parts.append(f"Also: {', '.join(others)}\n")
-    if command.flags:
-        parts.append(_markdown_flags(command.flags))
+    flags = _shown(command)
+    if flags:
+        parts.append(_markdown_flags(flags))
     return "\n".join(parts)
 
 

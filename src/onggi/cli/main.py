@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from onggi.cli.command import PROGRAM, Arity, Command, Group, Program, named
+from onggi.cli.command import PROGRAM, Command, Group, Program, named
 from onggi.cli.flags import Flag, FlagError, HelpRequested, parse_flags
 from onggi.cli.output import Output
 from onggi.cli.session import Failure, Session, Terminated
@@ -150,7 +150,7 @@ def _command(program: Program, globals: dict[str, Any], words: list[str], out: O
         return _show_command(command, path, out)
     except FlagError as error:
         _usage(str(error), command.usage_line(path), f"{PROGRAM} {path}")
-    check_arity(command, path, len(arguments))
+    _check_arity(command, path, values, len(arguments))
     return _run(Session(program, command, path, arguments, values, _settings(globals, values), out, err))
 
 
@@ -199,9 +199,10 @@ def _usage(reason: str, usage: str, caller: str) -> NoReturn:
     raise Failure(f"{reason}\n\nUsage:  {usage}\n\nRun '{caller} --help' for more information", _USAGE)
 
 
-def check_arity(command: Command, path: str, count: int, arity: Arity | None = None) -> None:
-    """Docker's complaint about the number of arguments; ``arity`` where a flag changes it. Raises Failure."""
-    complaint = (arity or command.arity).complaint(count)
+def _check_arity(command: Command, path: str, values: dict[str, Any], count: int) -> None:
+    """Docker's complaint about the number of arguments. Raises Failure."""
+    arities = (arity for name, arity in command.arity_with.items() if values.get(name))
+    complaint = next(arities, command.arity).complaint(count)
     if complaint:
         caller = f"{PROGRAM} {path}"
         raise Failure(

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["NetworkOptionError", "network_settings", "parse_network", "published_ports"]
 
 _DEFAULT = "default"
-# Flags that speak of the first network, and how its long form calls them.
-_FLAGS = (("network-alias", "alias"), ("ip", "ip"), ("ip6", "ip6"), ("mac-address", "mac-address"))
+# Flags that speak of the first network, and how its long form and Docker's complaint call them.
+_FLAGS = (
+    ("network-alias", "alias", "alias"),
+    ("ip", "ip", "IPv4 address"),
+    ("ip6", "ip6", "IPv6 address"),
+    ("mac-address", "mac-address", "MAC address"),
+)
 _ADDRESSES = (("IPv4Address", "ip"), ("IPv6Address", "ip6"))
 _PORT_FIELDS = ("target", "published", "protocol", "mode")
 
@@ -124,11 +129,11 @@ def parse_network(text: str) -> tuple[str, dict[str, list[str]]]:
 
 def _add_flags(session: Session, settings: dict[str, list[str]]) -> None:
     """What stands in flags of its own belongs to the first network."""
-    for flag, key in _FLAGS:
+    for flag, key, called in _FLAGS:
         value = session.flag(flag)
         values = list(value) if isinstance(value, list | tuple) else [value] if value else []
         if values and settings.get(key):
-            what = f"both --{flag} and per-network {key}"
+            what = f"both --{flag} and per-network {called}"
             raise NetworkOptionError(f"conflicting options: cannot specify {what}")
         if values:
             settings[key] = values

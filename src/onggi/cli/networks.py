@@ -150,10 +150,17 @@ def connect(session: Session) -> int:
         ip6=session.flag("ip6"),
         aliases=list(session.flag("alias")),
         links=list(session.flag("link")),
-        driver_opts=dict(session.flag("driver-opt")),
+        driver_opts=dict(_driver_option(text) for text in session.flag("driver-opt")),
         link_local_ips=list(session.flag("link-local-ip")),
     )
     return 0
+
+
+def _driver_option(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise Failure("invalid key/value pair format in driver options")
+    return key.strip(), value.strip()
 
 
 def disconnect(session: Session) -> int:

@@ -334,7 +334,7 @@ def _other_commands() -> tuple[Command, ...]:
             short="Return low-level information on objects",
             run="inspect:run_any",
             arity=_SOME,
-            completes="image",
+            completes="object",
             flags=(
                 _one_format(),
                 _json("Print the JSON array (default)"),

@@ -40,7 +40,8 @@ def _load() -> Command:
         usage="[OPTIONS]",
         short="Load an image from a tar archive or STDIN",
         long=(
-            "Load images from a tar archive or STDIN: a Docker archive of any version, or an OCI layout.\n\n"
+            "Load an image from a tar archive or STDIN\n\n"
+            "The archive is Docker's, of any version, or an OCI layout.\n\n"
             "Of an image for several platforms the one for this host is loaded; --all-platforms loads\n"
             "all that are there, and the name goes to the one for this host, the others are called by\n"
             "name and digest. An archive of before Docker 1.10 (without manifest.json) becomes the\n"

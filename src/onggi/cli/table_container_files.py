@@ -69,8 +69,9 @@ def _diff() -> Command:
         usage="[OPTIONS] CONTAINER",
         short="Inspect changes to files on a container's filesystem",
         long=(
-            "Inspect changes to files or directories on a container's filesystem: added (A), changed (C),\n"
-            "deleted (D). Read is what the container wrote, whatever its image holds."
+            "Inspect changes to files or directories on a container's filesystem\n\n"
+            "They are added (A), changed (C) or deleted (D). Read is what the container wrote, whatever its\n"
+            "image holds."
         ),
         run="container_files:run_diff",
         arity=ONE,

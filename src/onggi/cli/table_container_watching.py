@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onggi.cli.command import Arity, Command
 from onggi.cli.flags import Flag
-from onggi.cli.table_flags import SOME, json_flag, list_format, no_trunc
+from onggi.cli.table_flags import SOME, json_flag, list_format
 
 __all__ = ["container_watching_commands"]
 
@@ -28,7 +28,7 @@ def _stats() -> Command:
             list_format(),
             json_flag("The same as --format json"),
             Flag("no-stream", "bool", "Disable streaming stats and only pull the first result"),
-            no_trunc(),
+            Flag("no-trunc", "bool", "Do not truncate output"),
         ),
     )
 
@@ -72,13 +72,20 @@ def _update() -> Command:
             Flag("cpus", "string", "Number of CPUs", check="cpus", metavar="decimal"),
             Flag("cpuset-cpus", "string", "CPUs in which to allow execution (0-3, 0,1)"),
             Flag("cpuset-mems", "string", "MEMs in which to allow execution (0-3, 0,1)"),
-            Flag("kernel-memory", "string", "Kernel memory limit", check="memory", metavar="bytes"),
+            Flag(
+                "kernel-memory",
+                "string",
+                "Kernel memory limit",
+                check="memory",
+                metavar="bytes",
+                hidden=True,
+            ),
             Flag("memory", "string", "Memory limit", short="m", check="memory", metavar="bytes"),
             Flag("memory-reservation", "string", "Memory soft limit", check="memory", metavar="bytes"),
             Flag(
                 "memory-swap",
                 "string",
-                "Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
+                "Swap limit equal to memory plus swap: -1 to enable unlimited swap",
                 check="bytes_or_none",
                 metavar="bytes",
             ),

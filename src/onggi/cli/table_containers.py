@@ -86,7 +86,9 @@ def _making() -> tuple[Command, ...]:
 
 def _living() -> tuple[Command, ...]:
     signal = Flag("signal", "string", "Signal to send to the container", short="s")
-    timeout = Flag("timeout", "int", "Seconds to wait before killing the container", short="t")
+    seconds = "Seconds to wait before killing the container"
+    # The second is what the first was called before Docker 28.
+    times = (Flag("timeout", "int", seconds, short="t"), Flag("time", "int", seconds, hidden=True))
     return (
         _simple(
             "start",
@@ -97,8 +99,8 @@ def _living() -> tuple[Command, ...]:
                 Flag("interactive", "bool", "Attach container's STDIN", short="i"),
             ),
         ),
-        _simple("stop", "Stop one or more running containers", (signal, timeout)),
-        _simple("restart", "Restart one or more containers", (signal, timeout)),
+        _simple("stop", "Stop one or more running containers", (signal, *times)),
+        _simple("restart", "Restart one or more containers", (signal, *times)),
         _simple("kill", "Kill one or more running containers", (signal,)),
         _simple("pause", "Pause all processes within one or more containers"),
         _simple("unpause", "Unpause all processes within one or more containers"),
@@ -202,7 +204,13 @@ def _looking() -> tuple[Command, ...]:
                 filter_flag(),
                 list_format(),
                 json_flag(),
-                Flag("last", "int", "Show n last created containers (includes all states)", short="n"),
+                Flag(
+                    "last",
+                    "int",
+                    "Show n last created containers (includes all states)",
+                    short="n",
+                    default=-1,
+                ),
                 Flag("latest", "bool", "Show the latest created container (includes all states)", short="l"),
                 no_trunc(),
                 Flag("quiet", "bool", "Only display container IDs", short="q"),

@@ -12,7 +12,6 @@ from onggi.cli.table_flags import (
     filter_flag,
     json_flag,
     list_format,
-    no_trunc,
     one_format,
     quiet,
 )
@@ -25,6 +24,10 @@ def network_commands() -> tuple[Command, ...]:
     return (*_changing(), *_joining(), *_looking())
 
 
+def _map(name: str, help: str, short: str = "") -> Flag:
+    return Flag(name, "list", help, short=short, check="option", metavar="map", shown_default="map[]")
+
+
 def _changing() -> tuple[Command, ...]:
     return (
         Command(
@@ -35,23 +38,18 @@ def _changing() -> tuple[Command, ...]:
             arity=ONE,
             flags=(
                 Flag("attachable", "bool", "Enable manual container attachment"),
-                Flag(
-                    "aux-address",
-                    "list",
-                    "Auxiliary IPv4 or IPv6 addresses used by Network driver",
-                    check="pair",
-                ),
+                _map("aux-address", "Auxiliary IPv4 or IPv6 addresses used by Network driver"),
                 Flag("driver", "string", "Driver to manage the Network", short="d", default="bridge"),
-                Flag("gateway", "list", "IPv4 or IPv6 Gateway for the master subnet"),
+                Flag("gateway", "strings", "IPv4 or IPv6 Gateway for the master subnet"),
                 Flag("internal", "bool", "Restrict external access to the network"),
-                Flag("ip-range", "list", "Allocate container ip from a sub-range"),
+                Flag("ip-range", "strings", "Allocate container ip from a sub-range"),
                 Flag("ipam-driver", "string", "IP Address Management Driver", default="default"),
-                Flag("ipam-opt", "list", "Set IPAM driver specific options", check="pair"),
+                _map("ipam-opt", "Set IPAM driver specific options"),
                 Flag("ipv6", "bool", "Enable or disable IPv6 address assignment"),
                 Flag("label", "list", "Set metadata on a network"),
-                Flag("opt", "list", "Set driver specific options", short="o", check="pair"),
+                _map("opt", "Set driver specific options", short="o"),
                 Flag("scope", "string", "Control the network's scope"),
-                Flag("subnet", "list", "Subnet in CIDR format that represents a network segment"),
+                Flag("subnet", "strings", "Subnet in CIDR format that represents a network segment"),
             ),
         ),
         Command(
@@ -89,12 +87,12 @@ def _joining() -> tuple[Command, ...]:
             arity=TWO,
             completes="network",
             flags=(
-                Flag("alias", "list", "Add network-scoped alias for the container"),
-                Flag("driver-opt", "list", "driver options for the network", check="pair"),
+                Flag("alias", "strings", "Add network-scoped alias for the container"),
+                Flag("driver-opt", "strings", "driver options for the network"),
                 Flag("ip", "string", 'IPv4 address (e.g., "172.30.100.104")'),
                 Flag("ip6", "string", 'IPv6 address (e.g., "2001:db8::33")'),
                 Flag("link", "list", "Add link to another container"),
-                Flag("link-local-ip", "list", "Add a link-local address for the container"),
+                Flag("link-local-ip", "strings", "Add a link-local address for the container"),
             ),
         ),
         Command(
@@ -122,7 +120,7 @@ def _looking() -> tuple[Command, ...]:
                 filter_flag('Provide filter values (e.g. "driver=bridge")'),
                 list_format(),
                 json_flag(),
-                no_trunc(),
+                Flag("no-trunc", "bool", "Do not truncate the output"),
                 quiet("Only display network IDs"),
             ),
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onggi.cli.command import Arity, Command
 from onggi.cli.flags import Flag
-from onggi.cli.table_flags import NONE, SOME, filter_flag, json_flag, list_format, no_trunc
+from onggi.cli.table_flags import NONE, ONE, SOME, TWO, filter_flag, json_flag, list_format, no_trunc
 
 __all__ = ["upkeep_commands"]
 
@@ -125,7 +125,8 @@ def _tag() -> Command:
             "  onggi tag --rollback NAME[:TAG]   back to what it meant before"
         ),
         run="tag:run",
-        arity=Arity(1, 2),
+        arity=TWO,
+        arity_with={"history": ONE, "rollback": ONE},
         completes="image",
         flags=(
             list_format(),

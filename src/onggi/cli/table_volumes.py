@@ -21,8 +21,16 @@ def volume_commands() -> tuple[Command, ...]:
             flags=(
                 Flag("driver", "string", "Specify volume driver name", short="d", default="local"),
                 Flag("label", "list", "Set metadata for a volume"),
-                Flag("name", "string", "Specify volume name"),
-                Flag("opt", "list", "Set driver specific options", short="o", check="option", metavar="map"),
+                Flag("name", "string", "Specify volume name", hidden=True),
+                Flag(
+                    "opt",
+                    "list",
+                    "Set driver specific options",
+                    short="o",
+                    check="option",
+                    metavar="map",
+                    shown_default="map[]",
+                ),
             ),
         ),
         Command(

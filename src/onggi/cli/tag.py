@@ -23,10 +23,10 @@ def run(session: Session) -> int:
     if session.flag("history") and session.flag("rollback"):
         raise Failure("conflicting options: --history and --rollback")
     if session.flag("history"):
-        return _history(session, *_arguments(session, 1))
+        return _history(session, session.arguments[0])
     if session.flag("rollback"):
-        return _rollback(session, *_arguments(session, 1))
-    source, target = _arguments(session, 2)
+        return _rollback(session, session.arguments[0])
+    source, target = session.arguments
     try:
         Reference.parse(target)
     except InvalidArgument as error:
@@ -34,15 +34,6 @@ def run(session: Session) -> int:
         raise Failure(f'Error parsing reference: "{target}" is not a valid repository/tag: {error}') from None
     session.engine.images.tag(source, target)
     return 0
-
-
-def _arguments(session: Session, count: int) -> list[str]:
-    """Exactly so many, or Docker's complaint."""
-    from onggi.cli.command import Arity
-    from onggi.cli.main import check_arity
-
-    check_arity(session.command, session.path, len(session.arguments), Arity(count, count))
-    return session.arguments
 
 
 def _rollback(session: Session, name: str) -> int:
