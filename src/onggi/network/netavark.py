@@ -49,6 +49,7 @@ _PATIENCE_S = 60.0
 """Seconds for one call; netavark waits for ever where an aardvark-dns that it starts is killed at once."""
 
 _TRIES = 3
+RESOLVER = "aardvark-dns"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -235,10 +236,20 @@ class Netavark:
         if not self.find("iptables"):
             raise NetavarkMissing("iptables")
         words = [program, "--config", str(self._directory)]
-        resolver = self.find("aardvark-dns")
+        resolver = self.find(RESOLVER)
         if resolver:
             words += ["--aardvark-binary", resolver]
         return [*words, action]
+
+    def resolver(self) -> list[str]:
+        """The words with which netavark starts its resolver; none where there is none."""
+        program = self.find(RESOLVER)
+        return [program, "--config", str(self.resolver_directory), "-p", "53", "run"] if program else []
+
+    @property
+    def resolver_directory(self) -> Path:
+        """Where the resolver's entries are, a file a network."""
+        return self._directory / RESOLVER
 
     @property
     def environment(self) -> dict[str, str]:

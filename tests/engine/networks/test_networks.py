@@ -16,6 +16,7 @@ from onggi.errors import Conflict, Forbidden, InvalidArgument, NotFound, OnggiEr
 from onggi.network.ipam import AddressInUse
 from onggi.network.model import Subnet
 from onggi.network.netavark import NetavarkFailed
+from onggi.runtime.supervisor.resolver import resolver_pid
 from tests.engine.networks.conftest import endpoints, links
 from tests.peers.processes import require, wait_until
 
@@ -299,3 +300,37 @@ def test_nothing_is_left(engine: onggi.Engine) -> None:
     wait_until(lambda: links() <= before, "the end of interfaces")
     with pytest.raises(OnggiError):
         engine.networks.get("gone")
+
+
+def _resolver(engine: onggi.Engine) -> int:
+    return resolver_pid(str(engine.config.exec_root / "network/aardvark-dns"))
+
+
+def test_names_outlive_the_resolver(engine: onggi.Engine) -> None:
+    """aardvark-dns is killed, over and over: a supervisor in the network sees it and starts it anew."""
+    engine.networks.create("lasting")
+    _run(engine, "lasting", "one", Aliases=["first"])
+    asking = _run(engine, "lasting", "two")
+    for _ in range(3):
+        pid = _resolver(engine)
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: _resolver(engine) not in (0, pid), "the next one")
+        assert _finds(asking, "first")
+    engine.containers.get("one").stop(0)
+    asking.stop(0)
+    wait_until(lambda: not _resolver(engine), "its end, when there is nobody left to find")
+
+
+def test_who_joins_brings_the_resolver_back(engine: onggi.Engine) -> None:
+    """No supervisor looks here: the container was started in another network."""
+    engine.networks.create("joined")
+    one, two = (_run(engine, "bridge", name) for name in ("one", "two"))
+    engine.networks.connect("joined", "one", aliases=["first"])
+    os.kill(_resolver(engine), signal.SIGKILL)
+    engine.networks.connect("joined", "two", aliases=["second"])
+    assert _finds(two, "first")
+    assert _finds(one, "second")
+    os.kill(_resolver(engine), signal.SIGKILL)
+    engine.networks.disconnect("joined", "two")
+    assert _finds(one, "first")

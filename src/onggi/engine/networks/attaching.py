@@ -39,6 +39,7 @@ from onggi.oci.digest import random_id
 from onggi.record import replace
 from onggi.runtime.directories import running_directory
 from onggi.runtime.supervisor.network import NAMESPACE, leaves_traces, network_events, unplugged
+from onggi.runtime.supervisor.resolver import forget_dead, revive
 from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event
 from onggi.store.locks import Lease
@@ -136,11 +137,34 @@ class ContainerNetworks:
             os.close(namespace)
 
     def forget(self, attachment: Attachment, namespace: str) -> None:
-        """Have rules and names taken back, not interfaces. Under the lock."""
+        """Have rules and names taken back, not interfaces. Under the lock.
+
+        A resolver that has died is there again first: netavark would signal whoever has its number now.
+        """
+        self.keep_resolver()
         try:
             self.netavark.run("teardown", Attachment(unplugged(attachment.document)), namespace)
         except NetavarkFailed:
             pass  # it tells of the interfaces that it did not find
+        self.keep_resolver()
+
+    def plug(self, attachment: Attachment, namespace: str) -> None:
+        """Have interfaces, rules and names made. Under the lock. Raises NetavarkFailed."""
+        self.expect_resolver()
+        self.netavark.run("setup", attachment, namespace)
+        self.keep_resolver()
+
+    # --- who answers for names: netavark starts it, and nobody but us looks whether it lives ------
+
+    def expect_resolver(self) -> None:
+        """Before netavark is called: it shall start one when what it knows of has died."""
+        forget_dead(str(self.netavark.resolver_directory))
+
+    def keep_resolver(self) -> None:
+        """After that: it may have died meanwhile."""
+        command = self.netavark.resolver()
+        if command:
+            revive(command, self.netavark.environment, str(self.netavark.resolver_directory))
 
     # --- a start --------------------------------------------------------------------------------
 
@@ -178,6 +202,7 @@ class ContainerNetworks:
         return replace(told, descriptors=tuple(descriptors), finish=making.finish)
 
     def _begin(self, attachment: Attachment, namespace: int) -> Call:
+        self.expect_resolver()
         try:
             return self.netavark.begin("setup", attachment, f"/proc/{os.getpid()}/fd/{namespace}")
         except BaseException:
@@ -316,7 +341,15 @@ class ContainerNetworks:
             "lock": str(self._core.locks.path(LOCK)),
             "teardown": self.netavark.command("teardown"),
             "environment": self.netavark.environment,
+            "resolver": self._resolver(joined),
         }
+
+    def _resolver(self, joined: Sequence[Joined]) -> dict[str, Any] | None:
+        """What its supervisor watches, when it is in a network with names."""
+        command = self.netavark.resolver()
+        if not command or not any(each.network.resolves for each in joined):
+            return None
+        return {"command": command, "directory": str(self.netavark.resolver_directory)}
 
 
 class _Making:
@@ -346,6 +379,7 @@ class _Making:
         with self._lease:
             try:
                 call.finish()
+                self._networks.keep_resolver()
                 for each in self._joined:
                     set_bridge(each.network, published=self._published)
             except BaseException:

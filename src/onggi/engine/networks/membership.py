@@ -101,7 +101,7 @@ class Membership:
         fresh = Attachment.of(stored.id, stored.name, [joined.endpoint], (), servers)
         self._store.connect(fresh if present is None else present.joined(fresh))
         try:
-            self._attaching.netavark.run("setup", fresh, self._namespace(stored))
+            self._attaching.plug(fresh, self._namespace(stored))
         except BaseException:
             self._tear_down(fresh, stored)
             self._restore(stored.id, present)

@@ -18,7 +18,8 @@ instructions = {
     tty, open_stdin, stdin_once, shared_pids, auto_remove,
     cleanup: [ words ], client_removes,       what to execute at the end; not when the client does it
     attach: { stdin, stdout, stderr } | null,
-    network: { file, lock, teardown: [ words ], environment } | null }
+    network: { file, lock, teardown: [ words ], environment,
+               resolver: { command: [ words ], directory } | null } | null }
 
 Where they are ``gated`` one word more follows (protocol.py): GO when the program may start, GIVE_UP, or the
 end of who started it, when it may not; the answer to that is the end.
@@ -172,6 +173,8 @@ class Supervisor:
         self._loop.unwatch(self._caller.fileno())
         word = self._caller.recv(MAX_INSTRUCTION_BYTES)
         if word == GO:
+            if self._network is not None:
+                self._network.watch_resolver(self._loop)
             supervision.let_in()
             return
         if not word and self._network is not None:

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Mapping
 
 from onggi.runtime.supervisor import state
+from onggi.runtime.supervisor.resolver import ResolverWatch
 
 TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
 if TYPE_CHECKING:
@@ -52,11 +53,13 @@ class HeldNetwork:
         self._given = given
         self._descriptors = descriptors
         self._carried: list[socket.socket] = []
+        self._resolver: ResolverWatch | None = None
         self._path = f"/proc/{os.getpid()}/fd/{descriptors[0]}"
         os.symlink(self._path, os.path.join(directory, NAMESPACE))
 
     def leave(self, loop: Loop) -> None:
         """Let go, and nothing else."""
+        self._watch_no_more()
         for held in self._carried:
             loop.unwatch(held.detach())
         for descriptor in self._descriptors:
@@ -82,8 +85,21 @@ class HeldNetwork:
                 self._carried.append(held)
                 serve(loop, held, (target[0], target[1]))
 
+    def watch_resolver(self, loop: Loop) -> None:
+        """From now on, when the container is in a network with names: see that somebody answers for them."""
+        resolver = self._given["resolver"]
+        if resolver is not None:
+            given = {**resolver, "environment": self._given["environment"]}
+            self._resolver = ResolverWatch(loop, given, self._locked)
+            self._resolver.begin()
+
+    def _watch_no_more(self) -> None:
+        if self._resolver is not None:
+            self._resolver.stop()
+
     def end(self, loop: Loop, journal: state.State, done: Callable[[], None]) -> None:
         """Undo what was made, then call ``done``."""
+        self._watch_no_more()
         lock = self._locked()
         if lock < 0:
             loop.after(_RETRY_S, lambda: self.end(loop, journal, done))
