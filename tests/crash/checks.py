@@ -7,12 +7,24 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import onggi
 from tests.compat.stores import layer_trees, metadata_tree
 from tests.crash.child import open_engine
 from tests.crash.registry import CountingRegistry
 from tests.crash.samples import chains, documents
+from tests.peers.daemon import Daemon
 
-__all__ = ["Held", "compare", "empty_files", "failures", "held", "leftovers", "refetched", "snapshot"]
+__all__ = [
+    "Held",
+    "compare",
+    "empty_files",
+    "failures",
+    "held",
+    "leftovers",
+    "refetched",
+    "refused_by_dockerd",
+    "snapshot",
+]
 
 
 def empty_files(root: Path) -> list[str]:
@@ -65,6 +77,26 @@ def leftovers(root: Path) -> list[str]:
             *links,
         ]
     ]
+
+
+def refused_by_dockerd(engine: onggi.Engine, root: Path, work: Path) -> list[str]:
+    """With dockerd on the root of an idle engine: images and volumes are the same, there are no containers, one runs."""
+    images = {image.id for image in engine.images.list(all=True)}
+    volumes = {volume.name for volume in engine.volumes.list()}
+    with Daemon(root, work) as daemon:
+        seen = {
+            "images": (set(daemon.output("images", "-a", "-q", "--no-trunc").split()), images),
+            "containers": (set(daemon.output("ps", "-a", "-q").split()), set()),
+            "volumes": (set(daemon.output("volume", "ls", "-q").split()), volumes),
+        }
+        words = ("run", "--rm", "--network", "none", "box", "echo", "here")
+        said = daemon.output(*words)
+    problems = [
+        f"{what}: dockerd knows {theirs}, we {ours}"
+        for what, (theirs, ours) in seen.items()
+        if theirs != ours
+    ]
+    return problems + ([] if said == "here\n" else [f"the container says {said!r}"])
 
 
 Snapshot = tuple[dict[str, tuple[object, ...]], dict[str, dict[str, tuple[object, ...]]]]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from onggi.drivers.choice import DRIVERS
-from tests.crash.campaign import sample, sweep
+from tests.crash.campaign import NEVER, sample, sweep
+from tests.crash.checks import refused_by_dockerd
 from tests.crash.stories_containers import CONTAINER_STORIES, Yard, yard
 
 pytestmark = pytest.mark.xdist_group("crash-containers")
@@ -38,4 +40,14 @@ def test_killed_at_some_points(place: Yard, name: str) -> None:
 def test_killed_everywhere(place: Yard, name: str) -> None:
     story = CONTAINER_STORIES[name]
     problems = sweep(partial(place.kill, story), 2 * place.calls(story))
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.soak
+@pytest.mark.dockerd
+@pytest.mark.parametrize("place", ["overlay2"], indirect=True)
+def test_killed_everywhere_and_dockerd_opens_the_root(place: Yard, tmp_path: Path) -> None:
+    """After all of that; on the way back it is ours again."""
+    assert refused_by_dockerd(place.engine, place.root, tmp_path) == []
+    _, problems = place.kill(CONTAINER_STORIES["run"], NEVER)
     assert not problems, "\n".join(problems)

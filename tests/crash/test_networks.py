@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from tests.crash.campaign import sample, sweep
+from tests.crash.campaign import NEVER, sample, sweep
+from tests.crash.checks import refused_by_dockerd
 from tests.crash.stories_containers import Yard
 from tests.crash.stories_networks import NETWORK_STORIES, VOLUME_STORIES, networked_yard
 
@@ -45,4 +47,15 @@ def test_killed_everywhere(place: Yard, name: str) -> None:
     story = STORIES[name]
     calls = place.calls(story)
     problems = sweep(partial(place.kill, story), 2 * calls, STEP if calls > MANY_CALLS else 1)
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.soak
+@pytest.mark.dockerd
+def test_killed_everywhere_and_dockerd_opens_the_root(place: Yard, tmp_path: Path) -> None:
+    """After all of that; on the way back it is ours again."""
+    (place.engine.volumes.create("kept").path / "file").write_text("here")
+    assert refused_by_dockerd(place.engine, place.root, tmp_path) == []
+    assert (place.engine.volumes.get("kept").path / "file").read_text() == "here"
+    _, problems = place.kill(STORIES["run-in-lane"], NEVER)
     assert not problems, "\n".join(problems)

@@ -191,7 +191,9 @@ def test_exec_with_a_terminal_and_detached(supervised) -> None:
 
 def test_stop_asks_then_insists(supervised) -> None:
     polite, deaf = supervised(), supervised()
-    polite.start(*SHELL, "trap 'exit 5' TERM; while :; do sleep 0.05; done")
+    polite.start(*SHELL, "trap 'exit 5' TERM; echo listening; while :; do sleep 0.05; done")
+    # Before that the kernel drops the signal: the first process of a namespace gets what it handles.
+    wait_until(lambda: "listening" in polite.log.read_text(), "the trap")
     assert polite.client.request("stop", signal=15, timeout=10)["exit"] == 5
     deaf.start("sleep", "100")  # no handler: the first process of a namespace ignores it
     assert deaf.client.request("stop", signal=15, timeout=0.3)["exit"] == 137
