@@ -2,7 +2,8 @@
 
 The main thread writes what the process says; a second one reads standard input, so that
 neither direction waits for the other. With a terminal on both sides it is made raw, its size
-follows, and a sequence of keys (Ctrl-P Ctrl-Q) lets go; without one, signals are passed on.
+follows, and a sequence of keys (Ctrl-P Ctrl-Q) lets go. Signals are passed on where that is asked
+for; elsewhere they end this process, and the terminal is put right first.
 """
 
 from __future__ import annotations
@@ -25,15 +26,19 @@ if TYPE_CHECKING:
 
     from onggi.engine.containers.container import Container
 
-__all__ = ["Detached", "Join", "check_terminal", "join", "join_container", "parse_keys", "terminal_size"]
+__all__ = ["LET_GO", "Detached", "Join", "check_terminal", "join", "join_container", "terminal_size"]
+
+LET_GO = "read escape sequence"
+"""What ``attach`` and ``exec`` say, and fail with, when they were let go of by keys."""
 
 _READ_BYTES = 32 * 1024
-_DEFAULT_KEYS = "ctrl-p,ctrl-q"
-# Not passed on: they are about this process (its terminal, its children), or cannot be caught.
+# Not passed on: they are about this process (its place at the terminal, its children), or cannot be caught.
 _OWN_SIGNALS = frozenset(
-    {signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG, signal.SIGWINCH, signal.SIGKILL, signal.SIGSTOP}
-    | {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}
+    {signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG, signal.SIGKILL, signal.SIGSTOP}
+    | {signal.SIGTTIN, signal.SIGTTOU}
 )
+# What ends this process alone, where nothing is passed on.
+_ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 class Detached(Exception):
@@ -67,27 +72,9 @@ def terminal_size() -> tuple[int, int]:
     return size.lines, size.columns
 
 
-def parse_keys(text: str) -> bytes:
-    """``ctrl-p,ctrl-q`` as the bytes that a terminal sends. Raises Failure."""
-    keys = bytearray()
-    for word in (text or _DEFAULT_KEYS).split(","):
-        if len(word) == 1:
-            keys += word.encode()
-            continue
-        letter = word.removeprefix("ctrl-")
-        if (
-            not word.startswith("ctrl-")
-            or len(letter) != 1
-            or letter not in "abcdefghijklmnopqrstuvwxyz@[\\]^_"
-        ):
-            raise Failure(f"invalid detach keys ({text}): Unknown character: '{word}'")
-        keys.append(ord(letter.upper()) - 64)
-    return bytes(keys)
-
-
 def join(wanted: Join) -> dict[str, Any] | None:
     """Until the process has ended: its result, or None when its supervisor went away. Raises Detached."""
-    with _raw_terminal(wanted), _signals(wanted):
+    with _raw_terminal(wanted) as put_back, _signals(wanted, put_back):
         if wanted.stdin:
             from threading import Thread
 
@@ -103,9 +90,9 @@ def join_container(
 ) -> int | None:
     """Until the container has ended: its status; None when the user let go by keys.
 
-    ``proxy``: signals are passed on, where there is no terminal that does it.
+    ``proxy``: signals are passed on.
     """
-    send_signal = container.send_signal if proxy and not tty else None
+    send_signal = container.send_signal if proxy else None
     try:
         result = join(Join(attached, stdin, tty, keys, container.resize, send_signal))
     except Detached:
@@ -177,40 +164,62 @@ class _KeyWatch:
 
 
 @contextmanager
-def _raw_terminal(wanted: Join) -> Iterator[None]:
-    """Every key goes through; put back at the end, however that comes."""
+def _raw_terminal(wanted: Join) -> Iterator[Callable[[], object]]:
+    """Every key goes through; gives what puts it back, which the end does in any case."""
     if not (wanted.tty and wanted.stdin and os.isatty(0)):
-        yield
+        yield lambda: None
         return
     import termios
     import tty
 
     saved = termios.tcgetattr(0)
+
+    def put_back() -> None:
+        termios.tcsetattr(0, termios.TCSANOW, saved)
+
     tty.setraw(0, termios.TCSANOW)
     try:
-        yield
+        yield put_back
     finally:
-        termios.tcsetattr(0, termios.TCSANOW, saved)
+        put_back()
 
 
 @contextmanager
-def _signals(wanted: Join) -> Iterator[None]:
-    """Sizes follow, signals are passed on; handlers are put back at the end."""
-    saved: dict[int, Any] = {}
+def _signals(wanted: Join, put_back: Callable[[], object]) -> Iterator[None]:
+    """Sizes follow, signals are passed on or end this process; handlers are put back at the end."""
+    saved = _passing(wanted) if wanted.send_signal is not None else _ending(put_back)
     if wanted.tty:
-        saved[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda number, frame: _follow_size(wanted))
+        previous = signal.signal(signal.SIGWINCH, lambda number, frame: _follow_size(wanted))
+        saved.setdefault(signal.SIGWINCH, previous)
         _follow_size(wanted)
-    elif wanted.send_signal is not None:
-        for number in signal.valid_signals() - _OWN_SIGNALS:
-            try:
-                saved[number] = signal.signal(number, lambda number, frame: _pass_on(wanted, number))
-            except (OSError, ValueError):
-                continue  # the C library keeps two for itself
     try:
         yield
     finally:
         for caught, handler in saved.items():
             signal.signal(caught, handler if handler is not None else signal.SIG_DFL)
+
+
+def _passing(wanted: Join) -> dict[int, Any]:
+    """Pass on all that can be; gives the handlers that were there."""
+    saved: dict[int, Any] = {}
+    for number in signal.valid_signals() - _OWN_SIGNALS:
+        try:
+            saved[number] = signal.signal(number, lambda number, frame: _pass_on(wanted, number))
+        except (OSError, ValueError):
+            continue  # the C library keeps two for itself
+    return saved
+
+
+def _ending(put_back: Callable[[], object]) -> dict[int, Any]:
+    """What ends this process finds the terminal as it was; gives the handlers that were there."""
+
+    def end(number: int, frame: object) -> None:
+        put_back()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    numbers = [number for number in _ENDING_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, end) for number in numbers}
 
 
 def _follow_size(wanted: Join) -> None:

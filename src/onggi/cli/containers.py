@@ -60,8 +60,8 @@ def _started(session: Session, container: Container) -> None:
 
 
 def _start_attached(session: Session) -> int:
-    from onggi.cli.attached import check_terminal, join_container, parse_keys
-    from onggi.cli.session import Failure
+    from onggi.cli.attached import join_container
+    from onggi.cli.detach_keys import detach_keys
     from onggi.engine.containers.attach_request import AttachRequest
 
     if len(session.arguments) > 1:
@@ -70,13 +70,12 @@ def _start_attached(session: Session) -> int:
     config = container.stored.config
     tty = bool(config.get("Tty"))
     stdin = bool(session.flag("interactive") and config.get("OpenStdin"))
-    check_terminal(stdin=stdin, tty=tty)
-    keys = parse_keys(session.flag("detach-keys"))
+    keys = detach_keys(session)
     removes = container.stored.auto_remove
     started = container.start(AttachRequest(stdin, removes=removes))
     assert started.attached is not None
     with started.attached as attached:
-        status = join_container(container, attached, stdin=stdin, tty=tty, keys=keys)
+        status = join_container(container, attached, stdin=stdin, tty=tty, keys=keys, proxy=not tty)
     if status is None:
         return 0
     if removes:
@@ -87,20 +86,29 @@ def _start_attached(session: Session) -> int:
     return status
 
 
+# States in which there is nothing to join, and the way out of each.
+_CANNOT_ATTACH = {"paused": "unpause it first", "restarting": "wait until it is running"}
+
+
 def attach(session: Session) -> int:
     """Join the streams of a running container; the status is that of its program."""
-    from onggi.cli.attached import check_terminal, join_container, parse_keys
+    from onggi.cli.attached import LET_GO, check_terminal, join_container
+    from onggi.cli.detach_keys import detach_keys
 
     container = session.engine.containers.get(session.arguments[0])
+    status = container.status
+    if status in _CANNOT_ATTACH:
+        raise Failure(f"You cannot attach to a {status} container, {_CANNOT_ATTACH[status]}")
     config = container.stored.config
-    tty = bool(config.get("Tty"))
-    stdin = bool(config.get("OpenStdin")) and not session.flag("no-stdin")
-    check_terminal(stdin=stdin, tty=tty)
-    keys = parse_keys(session.flag("detach-keys"))
-    proxy = session.flag("sig-proxy")
+    tty, wanted = bool(config.get("Tty")), not session.flag("no-stdin")
+    stdin = wanted and bool(config.get("OpenStdin"))
     with container.attach(stdin=stdin) as attached:
-        status = join_container(container, attached, stdin=stdin, tty=tty, keys=keys, proxy=proxy)
-    return status or 0
+        check_terminal(stdin=wanted, tty=tty)
+        keys, proxy = detach_keys(session), session.flag("sig-proxy") and not tty
+        code = join_container(container, attached, stdin=stdin, tty=tty, keys=keys, proxy=proxy)
+    if code is None:
+        raise Failure(LET_GO)
+    return code
 
 
 def stop(session: Session) -> int:

@@ -67,12 +67,13 @@ def _environment(session: Session) -> tuple[str, ...]:
 
 
 def _joined(session: Session, container: Container, options: ExecOptions) -> int:
-    from onggi.cli.attached import Detached, Join, join, parse_keys
+    from onggi.cli.attached import LET_GO, Detached, Join, join
+    from onggi.cli.detach_keys import detach_keys
 
-    keys = parse_keys(session.flag("detach-keys"))
+    keys = detach_keys(session)
     with container.execute(options) as execution:
         try:
             join(Join(execution.attached, options.stdin, options.tty, keys, execution.resize, None))
         except Detached:
-            return 0
+            raise Failure(LET_GO) from None
         return execution.wait()

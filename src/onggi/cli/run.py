@@ -88,11 +88,12 @@ def _run(session: Session, supervisor: NewSupervisor) -> int:
 def _run_attached(
     session: Session, container: Container, request: CreateRequest, supervisor: NewSupervisor
 ) -> int:
-    from onggi.cli.attached import join_container, parse_keys
+    from onggi.cli.attached import join_container
+    from onggi.cli.detach_keys import detach_keys
     from onggi.engine.containers.attach_request import AttachRequest
 
     config = request.config
-    keys = parse_keys(session.flag("detach-keys"))
+    keys = detach_keys(session)
     removes = bool(request.host_config.get("AutoRemove"))
     wanted = AttachRequest(
         bool(config["AttachStdin"]), bool(config["AttachStdout"]), bool(config["AttachStderr"]), removes
