@@ -13,9 +13,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from onggi.cli.session import Failure
-from onggi.errors import Conflict, OnggiError
+from onggi.cli.signal_acts import Act, acting_on_signals
+from onggi.errors import OnggiError
 from onggi.record import record
 from onggi.runtime.client import Attached
 from onggi.runtime.supervisor.protocol import STDERR
@@ -74,7 +76,9 @@ def terminal_size() -> tuple[int, int]:
 
 def join(wanted: Join) -> dict[str, Any] | None:
     """Until the process has ended: its result, or None when its supervisor went away. Raises Detached."""
-    with _raw_terminal(wanted) as put_back, _signals(wanted, put_back):
+    with _raw_terminal(wanted) as put_back, acting_on_signals(_acts(wanted, put_back)):
+        if wanted.tty:
+            _follow_size(wanted)
         if wanted.stdin:
             from threading import Thread
 
@@ -164,10 +168,10 @@ class _KeyWatch:
 
 
 @contextmanager
-def _raw_terminal(wanted: Join) -> Iterator[Callable[[], object]]:
-    """Every key goes through; gives what puts it back, which the end does in any case."""
+def _raw_terminal(wanted: Join) -> Iterator[Callable[[], object] | None]:
+    """Every key goes through; gives what puts it back (the end does it in any case), None: nothing to."""
     if not (wanted.tty and wanted.stdin and os.isatty(0)):
-        yield lambda: None
+        yield None
         return
     import termios
     import tty
@@ -184,42 +188,23 @@ def _raw_terminal(wanted: Join) -> Iterator[Callable[[], object]]:
         put_back()
 
 
-@contextmanager
-def _signals(wanted: Join, put_back: Callable[[], object]) -> Iterator[None]:
-    """Sizes follow, signals are passed on or end this process; handlers are put back at the end."""
-    saved = _passing(wanted) if wanted.send_signal is not None else _ending(put_back)
+def _acts(wanted: Join, put_back: Callable[[], object] | None) -> dict[int, Act | None]:
+    """Sizes follow; signals are passed on, or end this process and leave the terminal as it was."""
+    acts: dict[int, Act | None] = {}
+    if wanted.send_signal is not None:
+        acts = dict.fromkeys(signal.valid_signals() - _OWN_SIGNALS, lambda number: _pass_on(wanted, number))
+    else:
+        heard = [number for number in _ENDING_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        acts = dict.fromkeys(heard, None if put_back is None else partial(_end, put_back))
     if wanted.tty:
-        previous = signal.signal(signal.SIGWINCH, lambda number, frame: _follow_size(wanted))
-        saved.setdefault(signal.SIGWINCH, previous)
-        _follow_size(wanted)
-    try:
-        yield
-    finally:
-        for caught, handler in saved.items():
-            signal.signal(caught, handler if handler is not None else signal.SIG_DFL)
+        acts[signal.SIGWINCH] = lambda number: _follow_size(wanted)
+    return acts
 
 
-def _passing(wanted: Join) -> dict[int, Any]:
-    """Pass on all that can be; gives the handlers that were there."""
-    saved: dict[int, Any] = {}
-    for number in signal.valid_signals() - _OWN_SIGNALS:
-        try:
-            saved[number] = signal.signal(number, lambda number, frame: _pass_on(wanted, number))
-        except (OSError, ValueError):
-            continue  # the C library keeps two for itself
-    return saved
-
-
-def _ending(put_back: Callable[[], object]) -> dict[int, Any]:
-    """What ends this process finds the terminal as it was; gives the handlers that were there."""
-
-    def end(number: int, frame: object) -> None:
-        put_back()
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-
-    numbers = [number for number in _ENDING_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    return {number: signal.signal(number, end) for number in numbers}
+def _end(put_back: Callable[[], object], number: int) -> None:
+    """At once, as a shell tells a death by the signal."""
+    put_back()
+    os._exit(128 + number)
 
 
 def _follow_size(wanted: Join) -> None:
@@ -235,5 +220,5 @@ def _pass_on(wanted: Join, number: int) -> None:
     assert wanted.send_signal is not None
     try:
         wanted.send_signal(number)
-    except Conflict:
+    except OnggiError:
         return  # it has just ended
