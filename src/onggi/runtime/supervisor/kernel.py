@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 import struct
+import sys
 
 __all__ = [
     "attach_mount",
@@ -19,6 +20,7 @@ __all__ = [
     "mount",
     "mount_namespace",
     "remove_places",
+    "reset_reserved_signals",
     "unmount",
 ]
 
@@ -29,6 +31,12 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _SYS_MOVE_MOUNT = 429  # the same on x86-64, arm64 and 32-bit Arm
 _AT_FDCWD = -100
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+# rt_sigaction, by machine. All zero is SIG_DFL, without flags; the set of signals has 8 bytes.
+_SYS_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134}
+_SIGSET_BYTES = 8
+_DEFAULT_ACTION = bytes(64)
+# glibc keeps these to itself: posix_spawn starts programs that ignore the first, and sigaction refuses both.
+_RESERVED_SIGNALS = (32, 33)
 # struct flock: l_type, l_whence, l_start, l_len, l_pid (store/locks.py uses the same locks).
 _FLOCK = struct.Struct("@hhqqi0q")
 
@@ -53,6 +61,19 @@ def die_with(parent: int) -> None:
     _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(9), *unused), "die with the parent")
     if os.getppid() != parent:
         os._exit(1)
+
+
+def reset_reserved_signals() -> None:
+    """Have what glibc lets nobody set at its default, where the number of the call is known."""
+    call = _SYS_SIGACTION.get(os.uname().machine) if sys.maxsize > 1 << 32 else None
+    for number in _RESERVED_SIGNALS if call else ():
+        _libc.syscall(
+            ctypes.c_long(call),
+            ctypes.c_int(number),
+            _DEFAULT_ACTION,
+            None,
+            ctypes.c_size_t(_SIGSET_BYTES),
+        )
 
 
 def enter_mount_namespace() -> None:

@@ -31,6 +31,7 @@ import fcntl
 import gc
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -54,6 +55,8 @@ _MAX_DESCRIPTORS = 253  # the kernel takes no more with one message
 _OOM_SCORE = "-998"
 _CGROUPS = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 _CGROUP_NAME = "onggi"
+# More than any kernel has (NR_CPUS); it takes of them what there are and the cpuset allows.
+_MANY_PROCESSORS = 8192
 # Seconds to wait for clients that do not take what is left for them; the container is gone by then.
 _LINGER_S = 3600.0
 
@@ -90,9 +93,24 @@ def _leave_caller() -> None:
     os.setsid()
     os.chdir("/")
     os.umask(0o022)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _write("/proc/self/oom_score_adj", _OOM_SCORE)
+    _have_usual_priority()
     _leave_cgroup()
     kernel.become_subreaper()
+
+
+def _have_usual_priority() -> None:
+    """A container has the time and the processors that its flags say, not those of whoever started it."""
+    for ask in (
+        lambda: os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0)),
+        lambda: os.setpriority(os.PRIO_PROCESS, 0, 0),
+        lambda: os.sched_setaffinity(0, range(_MANY_PROCESSORS)),
+    ):
+        try:
+            ask()
+        except OSError:
+            continue  # to ask for more than one has takes CAP_SYS_NICE
 
 
 def _keep_complaints(path: str) -> None:
