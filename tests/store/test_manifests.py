@@ -8,6 +8,7 @@ import pytest
 
 from onggi.oci.digest import Digest, ImageID
 from onggi.oci.manifest import Index, Manifest, parse_manifest
+from onggi.store.layout import Layout, sweep_temporary_files
 from onggi.store.manifests import ManifestDB
 
 CONFIG = b"{}"
@@ -96,3 +97,18 @@ def test_what_is_not_what_it_says_counts_as_absent(kept: ManifestDB, tmp_path: P
     (directory / Digest.of(b"no json").hex).write_bytes(b"no json")
     assert kept.of(IMAGE) == []
     assert len(kept.indexes_of(IMAGE)) == 1
+
+
+def test_what_a_killed_writer_leaves_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path, "overlay2")
+    layout.create()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(os, "rename", _killed)
+        ManifestDB(layout.manifests).add(IMAGE, manifest())
+    assert len(list(layout.manifests.glob("**/.tmp-*"))) == 1
+    sweep_temporary_files(layout)
+    assert not list(layout.manifests.glob("**/.tmp-*"))
+
+
+def _killed(*names: object) -> None:
+    raise KeyboardInterrupt

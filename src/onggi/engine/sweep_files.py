@@ -138,7 +138,7 @@ def _find_temporary_files(core: Core) -> Iterator[Path]:
     for directory, _, files in [entry for tree in trees for entry in tree]:
         yield from (Path(directory, name) for name in files if name.startswith(".tmp-"))
     flat = [core.driver.path(name) for name in core.driver.cache_ids()]
-    flat += [core.layout.root, core.layout.mounts, core.layout.own / "removing"]
+    flat += [core.layout.root, *core.layout.written_flat]
     for path in flat:
         yield from (path / name for name in listdir(path) if name.startswith(".tmp-"))
 

@@ -130,6 +130,13 @@ class Layout:
         """Images that no prune takes."""
         return self.own / "pins"
 
+    @property
+    def written_flat(self) -> tuple[Path, ...]:
+        """Directories of Onggi's own whose files are staged beside them, under temporary names."""
+        own = self.own
+        names = ("removing", "networks", "endpoints")
+        return (own, self.mounts, self.manifests, *(own / name for name in names))
+
     def endpoint(self, container: str) -> Path:
         """What a container's networks were told, while it has some."""
         return self.own / "endpoints" / container
@@ -185,8 +192,6 @@ def sweep_temporary_files(layout: Layout) -> None:
         distribution / "diffid-by-digest" / "sha256",
         distribution / "v2metadata-by-diffid" / "sha256",
         layout.root,
-        layout.mounts,
-        layout.own / "removing",
-        layout.own,
+        *layout.written_flat,
     ):
         remove_temporary_files(directory)

@@ -42,7 +42,8 @@ class ManifestDB:
         if read_optional(path) == document.raw:
             os.utime(path)
             return
-        staged = directory / f".tmp-{document.digest.hex}-{os.getpid()}"
+        # Not beside it: what a killed writer leaves is looked for in one directory.
+        staged = self._directory / f".tmp-{document.digest.hex}-{os.urandom(4).hex()}"
         staged.write_bytes(document.raw)
         os.rename(staged, path)
         if isinstance(document, Index):

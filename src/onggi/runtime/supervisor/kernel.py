@@ -65,7 +65,7 @@ def die_with(parent: int) -> None:
 
 def reset_reserved_signals() -> None:
     """Have what glibc lets nobody set at its default, where the number of the call is known."""
-    call = _SYS_SIGACTION.get(os.uname().machine) if sys.maxsize > 1 << 32 else None
+    call = _SYS_SIGACTION.get(os.uname().machine, 0) if sys.maxsize > 1 << 32 else 0
     for number in _RESERVED_SIGNALS if call else ():
         _libc.syscall(
             ctypes.c_long(call),

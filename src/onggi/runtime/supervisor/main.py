@@ -45,6 +45,7 @@ from onggi.runtime.supervisor.supervision import Supervision
 
 TYPE_CHECKING = False  # typing costs half a megabyte in every supervisor
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = ["MAX_INSTRUCTION_BYTES", "main"]
@@ -102,11 +103,12 @@ def _leave_caller() -> None:
 
 def _have_usual_priority() -> None:
     """A container has the time and the processors that its flags say, not those of whoever started it."""
-    for ask in (
+    asks: tuple[Callable[[], None], ...] = (
         lambda: os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0)),
         lambda: os.setpriority(os.PRIO_PROCESS, 0, 0),
         lambda: os.sched_setaffinity(0, range(_MANY_PROCESSORS)),
-    ):
+    )
+    for ask in asks:
         try:
             ask()
         except OSError:
