@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from onggi.archive.compression import Compression, CorruptStream
-from onggi.drivers.packets import NUMBER
-from onggi.drivers.stream import Abandoned, Follower, Stream
+from onggi.drivers.packets import NUMBER, Abandoned
+from onggi.drivers.stream import Follower, Stream
 
 TAR = os.urandom(1 << 20) * 20
 BLOB = gzip.compress(TAR, 1)

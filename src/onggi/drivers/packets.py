@@ -16,7 +16,11 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["CORE_FREE", "NUMBER"]
+__all__ = ["CORE_FREE", "NUMBER", "Abandoned"]
 
 NUMBER = struct.Struct("<cq")
 CORE_FREE = b"F"
+
+
+class Abandoned(Exception):
+    """The engine has closed the control socket."""

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 
 from onggi.archive.compression import decompressed, load, sniff
-from onggi.drivers.packets import NUMBER
+from onggi.drivers.packets import NUMBER, Abandoned
 from onggi.linux.process import drop_capabilities
 
-__all__ = ["CAPABILITIES", "Abandoned", "Flusher", "Follower", "Stream", "confine"]
+__all__ = ["CAPABILITIES", "Flusher", "Follower", "Stream", "confine"]
 
 # Bytes read from the blob at once: large enough that inflate runs without the GIL, small
 # enough that a small layer starts early.
@@ -42,10 +42,6 @@ CAPABILITIES = (
     "CAP_SYS_ADMIN",
 )
 """What unpacking as root needs: owners, modes, devices, file capabilities, trusted.* attributes."""
-
-
-class Abandoned(Exception):
-    """The engine has closed the control socket."""
 
 
 def confine(root: int, capabilities: Iterable[str] = CAPABILITIES) -> None:

@@ -12,25 +12,20 @@ import socket
 from collections.abc import Callable
 
 from onggi import errors
-from onggi.archive import crc64
-from onggi.drivers.packets import CORE_FREE
-from onggi.drivers.stream import Abandoned, Follower, Stream
-from onggi.drivers.unpack import unpack
+from onggi.drivers.packets import CORE_FREE, Abandoned
 
 __all__ = ["preload", "run"]
 
 
 def preload(job: str) -> None:
     """Import before the first fork what every worker needs, and what one for ``job`` does."""
-    crc64.crc64(b"")
     for module in ("isal.igzip_lib", "isal.isal_zlib", *_MODULES.get(job, ())):
         _import_if_there(module)
 
 
 def prepare(request: dict[str, object]) -> None:
-    """Import, before the fork, what a job needs and pulls do not: the next of its kind finds it there."""
-    for module in _MODULES.get(str(request["job"]), ()):
-        _import_if_there(module)
+    """The same for a request, whatever the helper was made ready for: the next of its kind finds it there."""
+    preload(str(request["job"]))
 
 
 def _import_if_there(module: str) -> None:
@@ -64,6 +59,13 @@ def _describe(error: BaseException) -> dict[str, object]:
     }
 
 
+def _unpack(request: dict[str, object], control: socket.socket, descriptors: list[int]) -> dict[str, object]:
+    """A layer becomes a directory. See unpack.py."""
+    from onggi.drivers.unpack import unpack
+
+    return unpack(request, control, descriptors)
+
+
 def _keep(request: dict[str, object], control: socket.socket, descriptors: list[int]) -> dict[str, object]:
     """A layer stays a tar, with an index. See keep.py."""
     from onggi.drivers.keep import keep
@@ -82,6 +84,8 @@ def _hash_only(
     request: dict[str, object], control: socket.socket, descriptors: list[int]
 ) -> dict[str, object]:
     """No files: which diffID has this blob? Asked when the layer itself is there already."""
+    from onggi.drivers.stream import Follower, Stream
+
     stream = Stream(Follower(control, descriptors[0]))
     for _ in stream:
         pass
@@ -136,7 +140,7 @@ def _derive_aligned(
 
 
 _JOBS: dict[str, Callable[[dict[str, object], socket.socket, list[int]], dict[str, object]]] = {
-    "unpack": unpack,
+    "unpack": _unpack,
     "keep": _keep,
     "align": _align,
     "hash": _hash_only,
@@ -149,6 +153,8 @@ _JOBS: dict[str, Callable[[dict[str, object], socket.socket, list[int]], dict[st
 
 
 _MODULES = {
+    "unpack": ("onggi.drivers.unpack",),
+    "hash": ("onggi.drivers.stream",),
     "check": ("onggi.drivers.check", "onggi.tree.compare", "onggi.tree.expected", "isal.igzip"),
     "keep": ("onggi.drivers.keep", "fastcrc.crc32"),
     "align": ("onggi.drivers.align", "fastcrc.crc32", "isal.igzip"),

@@ -43,7 +43,7 @@ from onggi.archive.tar import (
 )
 from onggi.archive.tar_format import clamp_path, clean_path
 from onggi.record import record
-from onggi.tree.create import create_directory, create_file, create_node, create_symlink, refusal
+from onggi.tree.create import PATH_MAX, create_directory, create_file, create_node, create_symlink, refusal
 from onggi.tree.directories import Directories, Directory
 from onggi.tree.errors import InvalidLayer, LayerTooLarge, errno_text, failure, printable
 from onggi.tree.metadata import clamped_times, kernel_id, set_mode, set_owner, set_xattrs, set_xattrs_at
@@ -62,10 +62,6 @@ if TYPE_CHECKING:
 __all__ = ["Applied", "ApplyLimits", "apply_layer"]
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-PATH_MAX = 4095
-"""Bytes of a member's path from ``/``: more than that nobody could open, in Docker not even create."""
 
 WARNINGS_KEPT = 100
 """Warnings handed back; the others are counted only."""

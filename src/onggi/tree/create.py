@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from onggi.archive.tar import Member
     from onggi.errors import OnggiError
 
-__all__ = ["create_directory", "create_file", "create_node", "create_symlink", "refusal"]
+__all__ = ["PATH_MAX", "create_directory", "create_file", "create_node", "create_symlink", "refusal"]
+
+PATH_MAX = 4095
+"""Bytes of a member's path from ``/``: more than that nobody could open, in Docker not even create."""
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODE_TYPES = {DEVICE_CHARACTER: stat.S_IFCHR, DEVICE_BLOCK: stat.S_IFBLK, FIFO: stat.S_IFIFO}

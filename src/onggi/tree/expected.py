@@ -31,8 +31,7 @@ from onggi.archive.tar import (
 )
 from onggi.archive.tar_format import clamp_path, clean_path
 from onggi.tree import acl
-from onggi.tree.apply import PATH_MAX
-from onggi.tree.create import refusal
+from onggi.tree.create import PATH_MAX, refusal
 from onggi.tree.directories import IMPLIED_MODE
 from onggi.tree.errors import InvalidLayer, errno_text, failure, printable, shortened
 from onggi.tree.kept_attributes import kept_value
