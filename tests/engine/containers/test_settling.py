@@ -8,6 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ import pytest
 import onggi
 from onggi.engine.containers.container import Container
 from onggi.engine.containers.init_layer import fill_init_layer
+from onggi.engine.containers.names import ContainerNotFound
+from onggi.engine.containers.removal import ContainerIsRunning
 from onggi.errors import Conflict, OnggiError
 from onggi.oci.digest import random_id
 from onggi.runtime.cgroups import end_groups
@@ -158,3 +163,44 @@ def test_a_start_leaves_nothing_when_its_runtime_is_killed(engine: onggi.Engine,
     assert not _groups(container)
     assert not list((engine.config.exec_root / "runtime/runc").glob(container.id))
     assert not container.running
+
+
+def test_nobody_waits_for_the_end_of_what_was_just_started(engine: onggi.Engine) -> None:
+    """Who starts a container hands its lease on for as long as it runs."""
+    container = engine.containers.create("box", SLEEP, name="jar")
+    lease = container._core.locks.try_acquire(f"supervisor-{container.id}", exclusive=True)
+    assert lease is not None
+    with ThreadPoolExecutor() as pool, lease:
+        removal = pool.submit(container.remove)
+        container._core.containers.update(
+            container.id, lambda document: document["State"].update(Running=True)
+        )
+        with pytest.raises(ContainerIsRunning):
+            removal.result(timeout=30)
+    container.remove()
+
+
+def test_removed_by_force_while_others_start_it(engine: onggi.Engine) -> None:
+    def start_again_and_again(container: Container) -> None:
+        try:
+            while True:
+                container.start()
+        except ContainerNotFound:
+            return
+
+    def remove(container: Container) -> None:
+        with suppress(ContainerNotFound):
+            container.remove(force=True)
+
+    for _ in range(3):
+        since = time.time()
+        container = engine.containers.run("box", SLEEP)
+        with ThreadPoolExecutor() as pool:
+            starts = [pool.submit(start_again_and_again, container) for _ in range(2)]
+            for each in [pool.submit(remove, container) for _ in range(2)]:
+                each.result(timeout=60)
+            for each in starts:
+                each.result(timeout=60)
+        events = engine.events.read(since=since, follow=False)
+        assert [event.id for event in events if event.action == "destroy"] == [container.id]
+    assert engine.containers.list(all=True) == []

@@ -399,10 +399,16 @@ class Container(ContainerFacts):
         stored = self._core.containers.get(self.id) if not force else None
         if stored is not None and is_running(self._core, stored):
             raise ContainerIsRunning(self.id, stored.name, self._core.config.compat)
-        if force:
-            kill_supervised(self._core, self._networks, self.id)
-        with self._core.writing():
-            remove_container(self._core, self._networks, self.id, force=force, volumes=volumes)
+        while True:
+            if force:
+                kill_supervised(self._core, self._networks, self.id)
+            try:
+                with self._core.writing():
+                    remove_container(self._core, self._networks, self.id, force=force, volumes=volumes)
+                return
+            except ContainerIsRunning:
+                if not force:
+                    raise  # else somebody has started it meanwhile
 
     def _emit(self, action: str, **more: str) -> None:
         emit(self._core, action, self.stored, **more)

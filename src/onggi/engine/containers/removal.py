@@ -22,6 +22,7 @@ A container that is to go is marked ``Dead`` first; whoever finds it so goes on 
 from __future__ import annotations
 
 import os
+import time
 
 from onggi.engine.containers.container_events import emit
 from onggi.engine.containers.networking import Networks
@@ -35,6 +36,7 @@ from onggi.oci.timestamps import format_ns
 from onggi.runtime.directories import running_directory
 from onggi.runtime.supervisor.network import clear_settings
 from onggi.store.containers import CorruptContainer, StoredContainer
+from onggi.store.locks import Lease
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["ContainerIsRunning", "remove_container", "settle"]
 
 _KILLED = 137
+_POLL_S = 0.01
 
 
 class ContainerIsRunning(Conflict):
@@ -96,11 +99,9 @@ def _end(core: Core, networks: Networks, stored: StoredContainer) -> None:
     killed = bool(stored.state.get("Pid"))
 
     def change(document: dict[str, Any]) -> None:
-        from time import time_ns
-
         document["State"].update(Running=False, Paused=False, Restarting=False, Pid=0)
         if killed:
-            document["State"].update(ExitCode=_KILLED, FinishedAt=format_ns(time_ns()))
+            document["State"].update(ExitCode=_KILLED, FinishedAt=format_ns(time.time_ns()))
         if document["State"].get("Health"):
             document["State"]["Health"]["Status"] = "unhealthy"  # as of every container that does not run
         clear_settings(document)
@@ -160,18 +161,27 @@ def remove_container(
         if not force:
             raise
         stored = None
-    lease = core.locks.try_acquire(supervisor_lock(id), exclusive=True)
-    if lease is None:
-        if stored is not None and stored.state.get("Running"):
-            raise ContainerIsRunning(id, stored.name, core.config.compat)
-        # It is ending, starting or being removed by somebody else: that is over soon.
-        lease = core.locks.acquire(supervisor_lock(id), exclusive=True)
+    lease = _lease_of(core, id, stored)
     with lease:
         if stored is None:
             _remove_files(core, id)
-        else:
-            _remove(core, networks, stored, volumes=volumes)
+        elif (current := core.containers.get(id)) is not None:  # else somebody was quicker
+            _remove(core, networks, current, volumes=volumes)
         lease.release(remove=True)
+
+
+def _lease_of(core: Core, id: str, stored: StoredContainer | None) -> Lease:
+    """Of a container that is ending, being started or being removed by somebody else once that is over.
+
+    Whoever starts it hands the lease on for as long as it runs, so nobody waits for that blindly.
+    Raises ContainerIsRunning.
+    """
+    while (lease := core.locks.try_acquire(supervisor_lock(id), exclusive=True)) is None:
+        if stored is not None and stored.state.get("Running"):
+            raise ContainerIsRunning(id, stored.name, core.config.compat)
+        time.sleep(_POLL_S)
+        stored = core.containers.get(id) if stored is not None else None
+    return lease
 
 
 def _remove(core: Core, networks: Networks, stored: StoredContainer, *, volumes: bool = False) -> None:
