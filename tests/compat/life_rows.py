@@ -181,6 +181,14 @@ export -o {files}/exported.tar in
 commit -a author -m message -c 'ENV X=1' -p=false in kept:1
 image inspect -f '{{.Author}}|{{.Comment}}|{{json .Config.Env}}' kept:1
 rmi kept:1
+pause in
+commit in kept:2
+commit --pause=false in kept:3
+ps --format '{{.Names}} {{.State}}' --filter name=in
+unpause in
+commit in kept:4
+ps --format '{{.Names}} {{.State}}' --filter name=in
+rmi kept:2 kept:3 kept:4
 stats -a --no-stream --no-trunc --format '{{.Name}}' in
 update --blkio-weight 300 --cpu-period 50000 --cpu-quota 25000 -c 50 --cpuset-mems 0 --memory 90m --memory-swap 95m in
 update --memory-reservation 60m --cpuset-cpus 0 --pids-limit 40 --kernel-memory 50m in

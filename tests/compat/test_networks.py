@@ -62,6 +62,13 @@ ps -a --format {{.Names}}|{{.Ports}}
 port ends
 rm -f ends
 run --rm --link two:alias box grep alias /etc/hosts
+run -d --name far-off -e X=1 -e PATH=/bin -e Y=a=b --expose 70/udp --expose 70 --expose 72 box sleep 1000
+run -d --name linking --link two:two-al --link far-off -e FAR_OFF_ENV_X=mine box sleep 1000
+exec linking sh -c 'env | grep -E "^(TWO|FAR)" | sort'
+rm -f linking
+run --rm --name linking --link two:two-al --link far-off box sh -c 'env | grep -E "^(TWO|FAR)" | sort'
+run --rm --network sub --link one:first box sh -c 'env | grep -c FIRST'
+rm -f far-off
 run --rm --network six --ip6 fd00:55::77 box grep fd00 /etc/hosts
 run -d --name all -P --expose 4000-4001 box sleep 1000
 inspect -f {{.HostConfig.PublishAllPorts}}{{len .NetworkSettings.Ports}} all

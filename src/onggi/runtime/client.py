@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from onggi import errors
@@ -140,6 +140,18 @@ class SupervisorClient:
     def exec(self, id: str, process: dict[str, Any], *, stdin: bool = False) -> Attached:
         """Run a further process; raises the runtime's errors (ProgramNotFound, …)."""
         return self._stream("exec", id=id, process=process, detach=False, stdin=stdin)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing in it runs meanwhile; it goes on also if this process is killed. Raises Conflict."""
+        with closing(self._connect()) as connection:
+            self._ask(connection, "hold", _TIMEOUT_S, {})
+            try:
+                yield
+            finally:
+                connection.shutdown(SHUT_WR)
+                while connection.recv(1):
+                    pass
 
     def rootfs(self, *, bare: bool = False) -> int:
         """A descriptor (O_PATH) of the container's root; the caller closes it.

@@ -18,12 +18,15 @@ INIT_IN_CONTAINER = "/sbin/docker-init"
 """Where ``--init`` shows the init program of the host."""
 
 
-def environment(hostname: str, given: Iterable[str], *, tty: bool) -> list[str]:
-    """``NAME=value`` in order: Docker's own first, replaced by what is given; a lone ``NAME`` removes."""
+def environment(hostname: str, given: Iterable[str], *, tty: bool, linked: Iterable[str] = ()) -> list[str]:
+    """``NAME=value`` in order: Docker's own first, replaced by what is given; a lone ``NAME`` removes.
+
+    ``linked`` are those of other containers (``--link``).
+    """
     base = [f"PATH={DEFAULT_PATH}", f"HOSTNAME={hostname}"]
     if tty:
         base.append("TERM=xterm")
-    return merged_environment(base, given)
+    return merged_environment([*base, *linked], given)
 
 
 def merged_environment(base: Iterable[str], given: Iterable[str]) -> list[str]:

@@ -37,6 +37,7 @@ def spec_request(
     joined: Mapping[str, str],
     defaults: Defaults,
     sources: Mapping[str, str],
+    linked: Sequence[str] = (),
 ) -> SpecRequest:
     """The request; looks at the host's devices where the options name some.
 
@@ -60,6 +61,7 @@ def spec_request(
         mapped=_mapped(host_config),
         host_nodes=host_devices() if host_config.get("Privileged") else (),
         defaults=defaults,
+        linked=linked,
     )
 
 

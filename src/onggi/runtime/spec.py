@@ -62,7 +62,7 @@ class SpecRequest:
     ``args`` are program and arguments. ``rootfs`` is where the root is mounted. ``mounts``
     are users' and the engine's (hosts, resolv.conf, hostname). ``joined`` maps kinds of
     namespaces to paths. ``mapped`` are nodes for ``--device``, each with its access (``rwm``);
-    ``host_nodes`` what a privileged container gets.
+    ``host_nodes`` what a privileged container gets. ``linked`` are variables of linked containers.
     """
 
     id: str
@@ -77,6 +77,7 @@ class SpecRequest:
     mapped: Sequence[tuple[DeviceNode, str]] = ()
     host_nodes: Sequence[DeviceNode] = ()
     defaults: Defaults = Defaults()
+    linked: Sequence[str] = ()
 
 
 def build_spec(request: SpecRequest, host: HostFacts) -> tuple[dict[str, Any], list[str]]:
@@ -127,7 +128,9 @@ def _process(request: SpecRequest, host: HostFacts, capabilities: list[str]) -> 
     process: dict[str, Any] = {
         "user": request.user.entry(),
         "args": with_init(request.args) if _uses_init(request) else list(request.args),
-        "env": environment(config.get("Hostname") or "", config.get("Env") or (), tty=tty),
+        "env": environment(
+            config.get("Hostname") or "", config.get("Env") or (), tty=tty, linked=request.linked
+        ),
         "cwd": config.get("WorkingDir") or "/",
         "capabilities": _capability_sets(request.user, capabilities),
         "oomScoreAdj": host_config.get("OomScoreAdj") or 0,

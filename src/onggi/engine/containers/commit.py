@@ -89,8 +89,7 @@ def _hold(core: Core, container: Container, held: ExitStack, *, pause: bool) -> 
         return
     os.close(root)
     if pause and container.status == "running":
-        container.pause()
-        held.callback(container.unpause)
+        held.enter_context(container.supervisor.frozen())
 
 
 def _changes(core: Core, stored: StoredContainer) -> Iterator[bytes]:

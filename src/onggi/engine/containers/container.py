@@ -253,7 +253,17 @@ class Container(ContainerFacts):
         """The same with all options."""
         from onggi.engine.containers.executions import Execution
 
-        return self._in_running(lambda stored: Execution.start(self.supervisor, stored, options))
+        return self._in_running(
+            lambda stored: Execution.start(self.supervisor, stored, options, self._linked(stored))
+        )
+
+    def _linked(self, stored: StoredContainer) -> Sequence[str]:
+        """What ``--link`` says in the environment."""
+        if not stored.host_config.get("Links"):
+            return ()
+        from onggi.engine.networks.link_environment import linked_environment
+
+        return linked_environment(self._core, stored.document, stored.host_config)
 
     def execute_detached(self, options: ExecOptions) -> str:
         """Run it with its streams going nowhere; returns the exec's id."""
@@ -263,7 +273,7 @@ class Container(ContainerFacts):
         id = new_id()
 
         def run(stored: StoredContainer) -> str:
-            process = exec_process(stored, options, self.supervisor)
+            process = exec_process(stored, options, self.supervisor, self._linked(stored))
             self.supervisor.request("exec", id=id, process=process, detach=True, stdin=False)
             return id
 

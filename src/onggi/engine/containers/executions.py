@@ -50,8 +50,10 @@ class Output:
     exit_code: int
 
 
-def exec_process(stored: StoredContainer, options: ExecOptions, client: SupervisorClient) -> dict[str, Any]:
-    """The runtime spec's process. Raises UserNotFound."""
+def exec_process(
+    stored: StoredContainer, options: ExecOptions, client: SupervisorClient, linked: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The runtime spec's process; ``linked`` are variables of linked containers. Raises UserNotFound."""
     root = client.rootfs()
     try:
         accounts = read_accounts(root)
@@ -60,13 +62,15 @@ def exec_process(stored: StoredContainer, options: ExecOptions, client: Supervis
     # The container's further groups hold for its own user only.
     groups = stored.host_config.get("GroupAdd") or () if not options.user else ()
     user = resolve_user(options.user or stored.config.get("User") or "", accounts, groups)
-    return process_entry(stored, options, user)
+    return process_entry(stored, options, user, linked)
 
 
-def process_entry(stored: StoredContainer, options: ExecOptions, user: User) -> dict[str, Any]:
+def process_entry(
+    stored: StoredContainer, options: ExecOptions, user: User, linked: Sequence[str] = ()
+) -> dict[str, Any]:
     """The same for a user that is known."""
     config, host_config = stored.config, stored.host_config
-    base = environment(config.get("Hostname") or "", config.get("Env") or (), tty=options.tty)
+    base = environment(config.get("Hostname") or "", config.get("Env") or (), tty=options.tty, linked=linked)
     process: dict[str, Any] = {
         "args": list(options.command),
         "cwd": options.workdir or config.get("WorkingDir") or "/",
@@ -105,10 +109,16 @@ class Execution:
         self._attached = attached
 
     @classmethod
-    def start(cls, client: SupervisorClient, stored: StoredContainer, options: ExecOptions) -> Execution:
+    def start(
+        cls,
+        client: SupervisorClient,
+        stored: StoredContainer,
+        options: ExecOptions,
+        linked: Sequence[str] = (),
+    ) -> Execution:
         """Run it. Raises ProgramNotFound, NotExecutable, Conflict, NoSupervisor."""
         id = new_id()
-        process = exec_process(stored, options, client)
+        process = exec_process(stored, options, client, linked)
         return cls(client, id, client.exec(id, process, stdin=options.stdin))
 
     @property

@@ -43,7 +43,8 @@ def _nothing() -> None:
 class Connection:
     """What a container's network gives to its start.
 
-    ``addresses`` go into its hosts file, ``gateway`` is the host's address seen from there.
+    ``addresses`` go into its hosts file, ``gateway`` is the host's address seen from there,
+    ``environment`` what ``--link`` says of others.
     ``settings`` change config.v2.json's NetworkSettings. ``nameservers`` resolve the names of its
     networks. ``descriptors`` are its network namespace and the sockets that hold its ports (none:
     the runtime makes a namespace, or shares the host's); they belong to whoever called, and go on
@@ -52,6 +53,7 @@ class Connection:
     """
 
     addresses: tuple[tuple[str, str], ...] = ()
+    environment: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
     nameservers: tuple[str, ...] = ()
     gateway: str = ""

@@ -180,6 +180,7 @@ class _Starting:
             joined=self._joined(connection),
             defaults=container_defaults(self._core.config, self._stored.host_config),
             sources=self._mounts.sources,
+            linked=connection.environment,
         )
         spec, warnings = build_spec(request, self._host)
         (self._bundle / "config.json").write_text(json.dumps(spec), "utf-8", "surrogateescape")

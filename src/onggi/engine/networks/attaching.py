@@ -191,6 +191,8 @@ class ContainerNetworks:
                 carried(ports, ipv4),
             )
             told = self._connection(document, joined, ports, attachment, links)
+            if host_config.get("Links"):
+                told = replace(told, environment=self._linked(document, host_config))
             # The file first, then netavark.
             self.known.store.connect(attachment)
             call = self._begin(attachment, descriptors[0])
@@ -222,6 +224,11 @@ class ContainerNetworks:
             self._join(document, self.known.find(name), wanted[name] or {}, f"eth{number}", metrics[name])
             for number, name in enumerate(names)
         ]
+
+    def _linked(self, document: Mapping[str, Any], host_config: Mapping[str, Any]) -> tuple[str, ...]:
+        from onggi.engine.networks.link_environment import linked_environment
+
+        return tuple(linked_environment(self._core, document, host_config))
 
     def _links(
         self, owner: str, host_config: Mapping[str, Any], joined: Sequence[Joined]

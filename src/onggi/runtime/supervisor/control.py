@@ -48,6 +48,7 @@ class Control:
             "stop": self._stop,
             "pause": self._pause,
             "resume": self._pause,
+            "hold": self._hold,
             "resize": self._resize,
             "exec": self._exec,
             "rootfs": self._rootfs,
@@ -204,6 +205,27 @@ class Control:
         if watched.paused == pausing:
             raise BadRequest("is already paused" if pausing else "is not paused", "Conflict")
         (watched.pause if pausing else watched.resume)(self._done(connection))
+
+    def _hold(self, connection: socket.socket, request: dict[str, Any]) -> None:
+        watched = self._running()
+        if watched.paused:
+            raise BadRequest("is already paused", "Conflict")
+        watched.pause(lambda complaint: self._held(connection, complaint))
+
+    def _held(self, connection: socket.socket, complaint: str) -> None:
+        """Frozen while who asked is there: it may be killed, and then nobody else lets it go on."""
+        if complaint:
+            self._refuse(connection, complaint, "FailedPrecondition")
+            return
+        self._answer(connection, last=False)
+        self._loop.watch(connection.fileno(), READ, lambda events: self._let_go_on(connection))
+
+    def _let_go_on(self, connection: socket.socket) -> None:
+        self._loop.unwatch(connection.fileno())
+        if self._supervision.paused:
+            self._supervision.resume(lambda complaint: connection.close())
+        else:
+            connection.close()
 
     def _resize(self, connection: socket.socket, request: dict[str, Any]) -> None:
         streams = self._supervision.streams

@@ -21,6 +21,8 @@ signal    signal                                when sent
 stop      signal, timeout (seconds, -1: ever),  exit, when the container has stopped
           shutdown (optional: by the host's)
 pause     (also resume)                         when done
+hold                                            when paused; goes on when the connection ends,
+                                                which is closed once it does
 resize    height, width, exec (id, optional)    when done
 exec      id, process, detach, stdin            then the stream (detached: pid, no stream)
 rootfs    bare (optional: no mounts in it)      a descriptor of the root comes along
