@@ -10,6 +10,7 @@ import pytest
 from tests.compat.conversation import differences
 from tests.compat.life_rows import CONVERSATIONS, RARE_CONVERSATIONS
 from tests.compat.pair import Pair, agrees, host_files
+from tests.peers.processes import wait_until
 
 pytestmark = [pytest.mark.dockerd, pytest.mark.xdist_group("pair")]
 
@@ -64,13 +65,25 @@ def test_an_image_for_another_machine(pair: Pair) -> None:
 
 
 def test_what_no_command_line_for_20_10_sends(pair: Pair) -> None:
-    """API 1.41 knows no annotations, and no signal for stop: there is no oracle, only the effect."""
+    """API 1.41 knows no annotations, and no signal for stop and restart: there is no oracle, only the effect."""
     ours = pair.ours
-    box = ("--network", "none", "box", "sh", "-c", "trap 'exit 6' HUP; while :; do sleep 0.1; done")
+    box = (
+        "--network",
+        "none",
+        "box",
+        "sh",
+        "-c",
+        "trap 'echo hup; exit 6' HUP; echo up; while :; do sleep 0.1; done",
+    )
     ours.run("run", "-d", "--name", "noted", "--annotation", "org.example=kept", *box)
     id = ours.output("inspect", "-f", "{{.Id}}", "noted").strip()
     bundle = ours.run_directory / "containers" / id / "config.json"
     assert '"annotations": {"org.example": "kept"}' in bundle.read_text()
+    wait_until(lambda: ours.output("logs", "noted") == "up\n", "its trap")
     ours.run("stop", "-s", "HUP", "noted")
     assert ours.output("wait", "noted") == "6\n"
-    ours.run("rm", "noted")
+    ours.run("start", "noted")
+    wait_until(lambda: ours.output("logs", "noted") == "up\nhup\nup\n", "its trap")
+    ours.run("restart", "-s", "HUP", "noted")
+    assert ours.output("logs", "noted").startswith("up\nhup\nup\nhup\n")
+    ours.run("rm", "-f", "noted")

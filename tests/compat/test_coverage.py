@@ -41,7 +41,7 @@ LACKING = {
     ("container run", "mac-address"): "Docker 25's (API 1.44), as docker sends it; test_networks.py",
     ("volume prune", "all"): "Docker 23's (API 1.42); its effect: tests/engine/containers/test_volumes.py",
     ("container stop", "signal"): "Docker 23's (API 1.42); its effect: test_container_life.py",
-    ("container restart", "signal"): "Docker 23's (API 1.42)",
+    ("container restart", "signal"): "Docker 23's (API 1.42); its effect: test_container_life.py",
     **{
         (
             f"container {verb}",

@@ -41,7 +41,7 @@ def _settings(profile: Path, runtime: Path) -> dict[str, object]:
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
         "log-driver": "local",
         "log-opts": {"max-size": "1m", "max-file": "3"},
-        "runtimes": {"marked": {"path": str(runtime), "runtimeArgs": []}},
+        "runtimes": {"marked": {"path": str(runtime), "runtimeArgs": ["--rootless", "false"]}},
     }
 
 
@@ -118,7 +118,7 @@ def test_a_runtime_by_name(both: Both) -> None:
     for peer in both:
         called.unlink(missing_ok=True)
         assert peer.output("run", "--rm", *NONE, "--runtime", "marked", "box", "echo", "hi") == "hi\n"
-        assert "--bundle" in called.read_text()
+        assert "--bundle" in called.read_text() and "--rootless false" in called.read_text()
     told = [peer.run("create", *NONE, "--runtime", "nope", "box", check=False) for peer in both]
     assert all("Unknown runtime specified nope" in done.stderr for done in told)
 
