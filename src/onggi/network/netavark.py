@@ -177,6 +177,10 @@ class Attachment:
             {**self.document, **{part: _only(self.document[part], network) for part in _BY_NETWORK}}
         )
 
+    def named(self, name: str) -> Attachment:
+        """The same container under another name."""
+        return Attachment({**self.document, "container_name": name})
+
     def nameless(self) -> Attachment:
         """The same, of which the resolver is not told."""
         infos = self.document["network_info"].items()

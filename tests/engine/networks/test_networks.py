@@ -74,6 +74,23 @@ def test_containers_find_each_other_by_every_name(engine: onggi.Engine) -> None:
     wait_until(lambda: "10.77.0.50" not in _said(client, "nslookup", "web"), "the name's end")
 
 
+def test_a_new_name_is_found_at_once_and_the_old_one_no_more(engine: onggi.Engine) -> None:
+    for network in ("named", "second"):
+        engine.networks.create(network)
+    server = _run(engine, "named", "before", Aliases=["web"])
+    engine.networks.connect("second", "before", aliases=["before"])
+    first, second = _run(engine, "named"), _run(engine, "second")
+    assert _finds(first, "before")
+    server.rename("after")
+    assert _finds(first, "after")
+    assert _finds(first, "web")
+    wait_until(lambda: "NXDOMAIN" in _said(first, "nslookup", "before"), "the old name's end")
+    assert _finds(second, "after")
+    assert _finds(second, "before"), "an alias stays, whatever else was called so"
+    server.remove(force=True)
+    wait_until(lambda: "NXDOMAIN" in _said(first, "nslookup", "after"), "the new name's end")
+
+
 def test_networks_are_closed_to_each_other(engine: onggi.Engine) -> None:
     engine.networks.create("left")
     engine.networks.create("right")

@@ -395,6 +395,7 @@ class Container(ContainerFacts):
                 raise NameTaken(fresh, owner)
             self._core.containers.update(self.id, lambda document: document.update(Name=f"/{fresh}"))
             self._emit("rename", oldName=f"/{old}")
+        self._networks.rename(self.id)
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Delete it and what it wrote; ``force`` kills it first, ``volumes``: also those that nobody named.

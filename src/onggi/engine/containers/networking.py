@@ -83,6 +83,9 @@ class Networks(Protocol):
     def disconnect(self, id: str) -> None:
         """After the end, or a start that failed; what is gone already is no error."""
 
+    def rename(self, id: str) -> None:
+        """After a container got another name."""
+
 
 class LateNetworks:
     """Networks that are made ready when a container first needs one: ``none`` and ``host`` never do."""
@@ -101,6 +104,11 @@ class LateNetworks:
         """See :class:`Networks`."""
         if self._layout.endpoint(id).exists():
             self._make().disconnect(id)
+
+    def rename(self, id: str) -> None:
+        """See :class:`Networks`."""
+        if self._layout.endpoint(id).exists():
+            self._make().rename(id)
 
 
 def bare(mode: str) -> bool:

@@ -39,7 +39,7 @@ from onggi.oci.digest import random_id
 from onggi.record import replace
 from onggi.runtime.directories import running_directory
 from onggi.runtime.supervisor.network import NAMESPACE, leaves_traces, network_events, unplugged
-from onggi.runtime.supervisor.resolver import forget_dead, revive
+from onggi.runtime.supervisor.resolver import forget_dead, reread, revive
 from onggi.store.containers import StoredContainer
 from onggi.store.journal import Event
 from onggi.store.locks import Lease
@@ -88,6 +88,19 @@ class ContainerNetworks:
             if attachment is not None:
                 self._end(attachment)
             self.known.store.disconnect(id)
+
+    def rename(self, id: str) -> None:
+        """Have a container that runs be found by the name that it has now, and not by its old one."""
+        from onggi.network.entries import rename_entries
+
+        directory = self.netavark.resolver_directory
+        with self.lease():
+            attachment, stored = self.known.store.endpoint(id), self._core.containers.get(id)
+            if attachment is None or stored is None:
+                return
+            self.known.store.connect(attachment.named(stored.name))
+            if rename_entries(directory, attachment.networks, id, stored.name):
+                reread(str(directory))
 
     def lease(self) -> Lease:
         """The lock under which networks change."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from onggi.runtime.supervisor.loop import Loop, Timer
 
-__all__ = ["RESOLVER", "ResolverWatch", "forget_dead", "has_entries", "resolver_pid", "revive"]
+__all__ = ["RESOLVER", "ResolverWatch", "forget_dead", "has_entries", "reread", "resolver_pid", "revive"]
 
 RESOLVER = "aardvark-dns"
 """The program, its process's name, and its directory's in netavark's."""
@@ -34,6 +34,7 @@ _PID_FILE = "aardvark.pid"
 _PATIENCE_S = 10.0
 """Seconds until it serves; one whose server is killed at once waits for ever."""
 
+_SIGHUP = 1
 _TRIES = 3
 _RETRY_S = 0.05
 # Seconds before it is started anew; each time twice as long, for one that cannot live here.
@@ -58,6 +59,16 @@ def has_entries(directory: str) -> bool:
         return any(not name.startswith((".", _PID_FILE)) for name in os.listdir(directory))
     except FileNotFoundError:
         return False
+
+
+def reread(directory: str) -> None:
+    """Have it look at its entries again."""
+    pid = resolver_pid(directory)
+    try:
+        if pid:
+            os.kill(pid, _SIGHUP)
+    except ProcessLookupError:
+        return  # it ends, and is started anew with what the entries say now
 
 
 def forget_dead(directory: str) -> bool:
