@@ -131,13 +131,13 @@ def test_volumes_of_the_data_root(tmp_path: Path) -> None:
     assert candidates(*root, "inspect", "one", "t") == ["two"]
 
 
-def test_names_of_everything_in_the_data_root(web: Onggi) -> None:
+def test_names_of_everything_in_the_data_root(full: Onggi) -> None:
     """Containers, networks and volumes, as arguments and as values of flags."""
     for words in (("create", "--name", "first", "web:v1", "x"), ("create", "--name", "other", "web:v2", "x")):
-        web.run(*words)
-    web.run("network", "create", "net")
-    web.run("volume", "create", "data")
-    root = ["--data-root", str(web.data_root)]
+        full.run(*words)
+    full.run("network", "create", "net")
+    full.run("volume", "create", "data")
+    root = ["--data-root", str(full.data_root)]
     assert (
         candidates(*root, "start", "") == candidates(*root, "container", "rm", "-f", "") == ["first", "other"]
     )
