@@ -7,11 +7,13 @@ a failure, of a test as of a whole file.
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from onggi.runtime.supervisor.kernel import reset_reserved_signals
 from tests.peers.namespace import enter_private_mounts, enter_private_network
 
 pytest_plugins = ["tests.peers.fixtures", "tests.peers.tools"]
@@ -25,8 +27,17 @@ settings.load_profile("onggi")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _forget_ignored_signals()
     enter_private_mounts()
     enter_private_network()
+
+
+def _forget_ignored_signals() -> None:
+    """make ignores one of the C library's, a shell SIGINT in the background: daemons would inherit it."""
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:  # these Python ignores
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    reset_reserved_signals()
 
 
 @pytest.hookimpl(wrapper=True)
