@@ -21,10 +21,9 @@ from onggi.archive.tarsplit import (
     InvalidTarSplit,
     Segment,
     TarSplitReader,
-    TarSplitWriter,
     assemble,
-    gzip_writer,
 )
+from onggi.archive.tarsplit_writer import TarSplitWriter, gzip_writer
 from tests.archive.tar_blocks import END, directory, header, member
 from tests.archive.tar_strategies import archives, cut
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from onggi.archive.tar import TarReader
-from onggi.archive.tarsplit import TarSplitWriter, gzip_writer
+from onggi.archive.tarsplit_writer import TarSplitWriter, gzip_writer
 from onggi.drivers.check import check
 from onggi.oci.digest import DiffID
 from onggi.tree.apply import apply_layer

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from onggi.network.netavark import Netavark
+from onggi.network.netavark import RESOLVER, Netavark
 from onggi.runtime.supervisor.loop import Loop
 from onggi.runtime.supervisor.resolver import (
-    RESOLVER,
     ResolverWatch,
     forget_dead,
     has_entries,

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from onggi.archive.tar import InvalidTar, TarReader
-from onggi.archive.tarsplit import DuplicatePath, TarSplitWriter
+from onggi.archive.tarsplit import DuplicatePath
+from onggi.archive.tarsplit_writer import TarSplitWriter
 from onggi.errors import OnggiError
 from onggi.tree import metadata
 from onggi.tree.apply import ApplyLimits, apply_layer

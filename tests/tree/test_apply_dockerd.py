@@ -9,7 +9,7 @@ import re
 import pytest
 
 from onggi.archive.tar import TarReader
-from onggi.archive.tarsplit import TarSplitWriter
+from onggi.archive.tarsplit_writer import TarSplitWriter
 from onggi.errors import OnggiError
 from onggi.tree.apply import apply_layer
 from tests.peers.daemon import Daemon

@@ -10,7 +10,8 @@ import pytest
 
 from onggi.archive.compression import Compression, decompressed, sniff
 from onggi.archive.tar import TarReader
-from onggi.archive.tarsplit import TarSplitReader, TarSplitWriter, assemble
+from onggi.archive.tarsplit import TarSplitReader, assemble
+from onggi.archive.tarsplit_writer import TarSplitWriter
 from onggi.tree.apply import apply_layer
 from onggi.tree.files import Files
 from onggi.tree.size import tree_size

@@ -207,8 +207,8 @@ class TarReader:
     # -- headers
 
     def _next(self) -> Member | None:
-        if self._remaining or self._observer is not None:
-            self._finish_member()
+        if self._member is not None:
+            self._finish_member(self._member)
         block = self._read_header()
         if block is None:
             return None
@@ -230,13 +230,13 @@ class TarReader:
         self._member = member
         return member
 
-    def _finish_member(self) -> None:
+    def _finish_member(self, member: Member) -> None:
         """Pass over what is left of the content."""
         while self._remaining:
             self._read_piece(self._remaining)
-        if self._observer is not None and self._member is not None:
-            self._observer.finish(self._member)
         self._member = None
+        if self._observer is not None:
+            self._observer.finish(member)
 
     def _flush_segment(self, observer: TarObserver) -> None:
         raw = self._raw
@@ -251,19 +251,12 @@ class TarReader:
         NULs), or two blocks of NULs.
         """
         padding, self._padding = self._padding, 0
-        if self._position == len(self._chunk):
-            self._load()
-        end = self._position + padding + BLOCK
-        if end <= len(self._chunk) and self._observer is None:
-            block = self._chunk[end - BLOCK : end]
-            self._position = end
-        else:
-            raw = self._take(padding + BLOCK)
-            if len(raw) <= padding:
-                return None
-            block = raw[padding:] if padding else raw
-            if len(block) < BLOCK:
-                raise TruncatedTar(offset=self.offset)
+        raw = self._take(padding + BLOCK)
+        if len(raw) <= padding:
+            return None
+        block = raw[padding:] if padding else raw
+        if len(block) < BLOCK:
+            raise TruncatedTar(offset=self.offset)
         if block[0] or block != ZERO_BLOCK:
             return block
         block = self._take(BLOCK)

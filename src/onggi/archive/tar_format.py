@@ -167,11 +167,9 @@ def parse_header(block: bytes, numbers: dict[bytes, int]) -> Member:
         InvalidTar: the checksum or a number is wrong.
     """
     name, mode, uid, gid, size, mtime, checksum, kind, linkname, magic, major, minor, prefix = _unpack(block)
+    if not _checksum_matches(block, checksum):
+        raise InvalidTar
     try:
-        # Of ASCII the sum is that of the bytes less its own field, and the eight spaces that stand for it.
-        ascii_sum = (adler32(block) & 0xFFFF) + 255 - sum(checksum)
-        if (numbers[checksum] != ascii_sum or not block.isascii()) and not _checksum_matches(block, checksum):
-            raise InvalidTar
         member = Member(
             name.split(b"\0", 1)[0],
             kind,
@@ -194,8 +192,7 @@ def parse_header(block: bytes, numbers: dict[bytes, int]) -> Member:
                 _parse_gnu_times(member, block)
     except KeyError:
         dialect = magic[:6] == b"ustar\0" or magic == GNU_MAGIC
-        fields = (checksum, mode, uid, gid, mtime)
-        _learn((*fields, major, minor) if dialect else fields, numbers)
+        _learn((mode, uid, gid, mtime, major, minor) if dialect else (mode, uid, gid, mtime), numbers)
         return parse_header(block, numbers)
     return member
 

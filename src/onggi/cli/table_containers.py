@@ -86,9 +86,6 @@ def _making() -> tuple[Command, ...]:
 
 def _living() -> tuple[Command, ...]:
     signal = Flag("signal", "string", "Signal to send to the container", short="s")
-    seconds = "Seconds to wait before killing the container"
-    # The second is what the first was called before Docker 28.
-    times = (Flag("timeout", "int", seconds, short="t"), Flag("time", "int", seconds, hidden=True))
     return (
         _simple(
             "start",
@@ -99,8 +96,8 @@ def _living() -> tuple[Command, ...]:
                 Flag("interactive", "bool", "Attach container's STDIN", short="i"),
             ),
         ),
-        _simple("stop", "Stop one or more running containers", (signal, *times)),
-        _simple("restart", "Restart one or more containers", (signal, *times)),
+        _simple("stop", "Stop one or more running containers", (signal, *_patience())),
+        _simple("restart", "Restart one or more containers", (signal, *_patience())),
         _simple("kill", "Kill one or more running containers", (signal,)),
         _simple("pause", "Pause all processes within one or more containers"),
         _simple("unpause", "Unpause all processes within one or more containers"),
@@ -146,6 +143,12 @@ def _living() -> tuple[Command, ...]:
             ),
         ),
     )
+
+
+def _patience() -> tuple[Flag, ...]:
+    """The second is what the first was called before Docker 28."""
+    seconds = "Seconds to wait before killing the container"
+    return Flag("timeout", "int", seconds, short="t"), Flag("time", "int", seconds, hidden=True)
 
 
 def _joining() -> tuple[Command, ...]:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 from onggi.archive.erofs.format import BLOCK_BITS_4K, NotRepresentable
 from onggi.archive.tar import Member, TarReader
-from onggi.archive.tarsplit import TarSplitWriter, gzip_writer, read_gzip
+from onggi.archive.tarsplit import read_gzip
+from onggi.archive.tarsplit_writer import TarSplitWriter, gzip_writer
 from onggi.drivers.aligned import archive, data_bytes, on_block, scan
 from onggi.drivers.erofs_names import DATA, INDEX, SPLIT
 from onggi.drivers.keep import tree_index, unpack_instead, write_all, write_new

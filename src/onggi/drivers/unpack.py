@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator
 
-from onggi.archive import tar, tarsplit
+from onggi.archive import tar, tarsplit_writer
 from onggi.archive.compression import Compression
 from onggi.drivers.stream import Flusher, Follower, Stream, confine
 from onggi.linux.filesystem import syncfs
@@ -42,12 +42,12 @@ def write_tree(
     request: dict[str, object], pieces: Iterable[bytes], root: int, split: int, compression: Compression
 ) -> apply.Applied:
     """Unpack a tar stream that came by ``compression``."""
-    with tarsplit.gzip_writer(split) as out:
+    with tarsplit_writer.gzip_writer(split) as out:
         # Docker inflates a blob once; a second layer of it is made from the first one's tar.
         inflated = compression is Compression.GZIP and not request["repeated"]
-        writer = tarsplit.TarSplitWriter(
+        writer = tarsplit_writer.TarSplitWriter(
             out,
             trailing_empty_segment=bool(request["trailing_empty_segment"]),
-            window=tarsplit.GO_INFLATE_WINDOW if inflated else 0,
+            window=tarsplit_writer.GO_INFLATE_WINDOW if inflated else 0,
         )
         return apply.apply_layer(tar.TarReader(pieces, observer=writer), root)

@@ -33,14 +33,18 @@ def _rename(path: Path, container: str, name: str) -> bool:
     except FileNotFoundError:
         return False  # a network without names, or without a resolver
     renamed = [_renamed(line, name) if line.startswith(f"{container} ") else line for line in lines]
+    if renamed == lines:
+        return False
     # Every file beside it is a network to aardvark-dns.
     temporary = path.parent.with_name(f".tmp-{path.name}")
     stage_file(temporary, "".join(renamed).encode(), 0o600)
     os.rename(temporary, path)
-    return renamed != lines
+    return True
 
 
 def _renamed(line: str, name: str) -> str:
     fields = line.rstrip("\n").split(" ")
+    if len(fields) <= _NAMES:
+        return line  # cut off: whoever wrote it was killed
     fields[_NAMES] = ",".join([name, *fields[_NAMES].split(",")[1:]])
     return " ".join(fields) + "\n"

@@ -35,6 +35,7 @@ __all__ = [
     "Netavark",
     "NetavarkFailed",
     "NetavarkMissing",
+    "RESOLVER",
     "network_info",
     "set_bridge",
 ]

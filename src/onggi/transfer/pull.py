@@ -44,8 +44,6 @@ __all__ = ["ForeignOperatingSystem", "PullOptions", "Pulled", "Puller", "Reserve
 
 # Bytes; Docker reads configs of any size into memory, we refuse absurd ones.
 _MAX_CONFIG_BYTES = 8 * 1024 * 1024
-# Workers that may unpack at once: one a core, and one more to fill the waits for the disk.
-_UNPACKS_PER_CORE = 1
 
 
 class ReservedName(Forbidden):

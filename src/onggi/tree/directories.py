@@ -41,7 +41,6 @@ class Directories:
         self._limit = limit
         self._group = os.getegid()
         self._open: dict[bytes, Directory] = {}
-        self._last: tuple[bytes, Directory] | None = None
 
     def get(self, path: bytes) -> Directory:
         """The directory at a cleaned path (empty: the root).
@@ -49,14 +48,10 @@ class Directories:
         Raises:
             OSError: as ``open(2)``: ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, …
         """
-        last = self._last
-        if last is not None and last[0] == path:
-            return last[1]
         directory = self._open.pop(path, None)
         if directory is None:
             directory = self._open_directory(path)
         self._open[path] = directory  # the youngest now
-        self._last = (path, directory)
         return directory
 
     def _open_directory(self, path: bytes) -> Directory:
@@ -115,4 +110,3 @@ class Directories:
         for directory in self._open.values():
             os.close(directory.fd)
         self._open.clear()
-        self._last = None

@@ -21,8 +21,6 @@ __all__ = ["Files"]
 _KEPT_DIRECTORIES = 64
 # A fifo put where a file was must not make us wait for its writer.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# As stat.S_IFMT, without a call for each file.
-_TYPE_BITS = 0o170000
 
 
 class Files:
@@ -60,7 +58,7 @@ class Files:
                 f"open {printable(path)}: {errno_text(error.errno or errno.EIO)}", path=path
             ) from None
         status = os.fstat(fd)
-        if status.st_mode & _TYPE_BITS != stat.S_IFREG:
+        if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise InvalidLayer(f"open {printable(path)}: not a regular file", path=path)
         return fd, status

@@ -386,16 +386,20 @@ class Container(ContainerFacts):
             fresh = check_name(name)
         except InvalidName:
             raise InvalidName(f"/{name}") from None
-        with self._core.writing(), self._core.locks.acquire("container-names", exclusive=True):
-            old = self.name
-            if fresh == old:
-                raise InvalidArgument("Renaming a container with the same name as its current name")
-            owner = self._core.containers.names().get(fresh)
-            if owner is not None:
-                raise NameTaken(fresh, owner)
-            self._core.containers.update(self.id, lambda document: document.update(Name=f"/{fresh}"))
-            self._emit("rename", oldName=f"/{old}")
-        self._networks.rename(self.id)
+        with self._core.writing():
+            with self._core.locks.acquire("container-names", exclusive=True):
+                self._take_name(fresh)
+            self._networks.rename(self.id)
+
+    def _take_name(self, fresh: str) -> None:
+        old = self.name
+        if fresh == old:
+            raise InvalidArgument("Renaming a container with the same name as its current name")
+        owner = self._core.containers.names().get(fresh)
+        if owner is not None:
+            raise NameTaken(fresh, owner)
+        self._core.containers.update(self.id, lambda document: document.update(Name=f"/{fresh}"))
+        self._emit("rename", oldName=f"/{old}")
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Delete it and what it wrote; ``force`` kills it first, ``volumes``: also those that nobody named.

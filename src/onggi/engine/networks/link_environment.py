@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from onggi.engine.core import Core
-from onggi.engine.networks.links import parse_link
+from onggi.engine.networks.links import container_finder, parse_link
 from onggi.store.containers import StoredContainer
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
@@ -36,13 +36,11 @@ def linked_environment(core: Core, document: Mapping[str, Any], host_config: Map
     links = host_config.get("Links") or ()
     if not links or _BRIDGE not in document["NetworkSettings"]["Networks"]:
         return []
-    containers = {stored.name: stored for stored in core.containers.all()}
+    find = container_finder(core)
     owner = str(document["Name"])
     told: list[str] = []
     for name, alias in map(parse_link, links):
-        stored = containers.get(name) or next(
-            (each for each in containers.values() if each.id.startswith(name)), None
-        )
+        stored = find(name)
         address = "" if stored is None else _address(stored)
         if stored is not None and address:
             told += _told(f"{owner}/{alias}", alias, address, stored.config)

@@ -8,17 +8,18 @@ Source: moby ``daemon/container_operations.go`` (buildSandboxOptions), ``opts/li
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from onggi.engine.core import Core
 from onggi.errors import Conflict, InvalidArgument, NotFound
 from onggi.network.model import Network
+from onggi.store.containers import StoredContainer
 
 TYPE_CHECKING = False  # typing itself is not needed at run time, and costs the start-up milliseconds
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["link_lines", "parse_link"]
+__all__ = ["container_finder", "link_lines", "parse_link"]
 
 
 def parse_link(text: str) -> tuple[str, str]:
@@ -30,6 +31,18 @@ def parse_link(text: str) -> tuple[str, str]:
     return name.removeprefix("/"), (alias or name).rpartition("/")[2]
 
 
+def container_finder(core: Core) -> Callable[[str], StoredContainer | None]:
+    """Finds containers as ``--link`` names them: by name, else by the beginning of the id."""
+    containers = {stored.name: stored for stored in core.containers.all()}
+
+    def find(name: str) -> StoredContainer | None:
+        return containers.get(name) or next(
+            (each for each in containers.values() if each.id.startswith(name)), None
+        )
+
+    return find
+
+
 def link_lines(
     core: Core, owner: str, links: Mapping[str, Network], present: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
@@ -37,12 +50,12 @@ def link_lines(
 
     ``present`` are the attachments of running containers by id. Raises NotFound, Conflict.
     """
-    containers = {stored.name: stored for stored in core.containers.all()} if links else {}
+    if not links:
+        return
+    find = container_finder(core)
     for text, network in links.items():
         name, alias = parse_link(text)
-        stored = containers.get(name) or next(
-            (each for each in containers.values() if each.id.startswith(name)), None
-        )
+        stored = find(name)
         if stored is None:
             raise NotFound(f"could not get container for {name}: No such container: {name}")
         if stored.id not in present:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from onggi.runtime.supervisor.loop import Loop, Timer
 
-__all__ = ["RESOLVER", "ResolverWatch", "forget_dead", "has_entries", "reread", "resolver_pid", "revive"]
+__all__ = ["ResolverWatch", "forget_dead", "has_entries", "reread", "resolver_pid", "revive"]
 
-RESOLVER = "aardvark-dns"
-"""The program, its process's name, and its directory's in netavark's."""
+_RESOLVER = "aardvark-dns"
+"""The process's name."""
 
 _PID_FILE = "aardvark.pid"
 _PATIENCE_S = 10.0
@@ -50,7 +50,7 @@ def resolver_pid(directory: str) -> int:
             name, _, rest = file.read().partition("(")[2].rpartition(")")
     except (OSError, ValueError):
         return 0
-    return pid if name == RESOLVER and rest.split()[0] not in "ZX" else 0
+    return pid if name == _RESOLVER and rest.split()[0] not in "ZX" else 0
 
 
 def has_entries(directory: str) -> bool:
