@@ -45,10 +45,11 @@ def run(session: Session) -> int:
 def _load_the_rest() -> None:
     """What the end needs, loaded while the container starts."""
     import shutil
+    import threading
 
     from onggi.engine.containers import ending
 
-    del shutil, ending
+    del ending, shutil, threading
 
 
 def _status(error: OnggiError) -> int:

@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 __all__ = ["ContainerIsRunning", "remove_container", "settle"]
 
 _KILLED = 137
-_POLL_S = 0.01
+# Seconds between two looks at a container that somebody has: the supervisor of 'run --rm' ends in a few
+# thousandths.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.0005, 0.1
 
 
 class ContainerIsRunning(Conflict):
@@ -176,10 +178,12 @@ def _lease_of(core: Core, id: str, stored: StoredContainer | None) -> Lease:
     Whoever starts it hands the lease on for as long as it runs, so nobody waits for that blindly.
     Raises ContainerIsRunning.
     """
+    wait_s = _FIRST_WAIT_S
     while (lease := core.locks.try_acquire(supervisor_lock(id), exclusive=True)) is None:
         if stored is not None and stored.state.get("Running"):
             raise ContainerIsRunning(id, stored.name, core.config.compat)
-        time.sleep(_POLL_S)
+        time.sleep(wait_s)
+        wait_s = min(wait_s * 1.5, _LONGEST_WAIT_S)
         stored = core.containers.get(id) if stored is not None else None
     return lease
 

@@ -94,11 +94,20 @@ def _leave_caller() -> None:
     os.setsid()
     os.chdir("/")
     os.umask(0o022)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _have_usual_signals()
     _write("/proc/self/oom_score_adj", _OOM_SCORE)
     _have_usual_priority()
     _leave_cgroup()
     kernel.become_subreaper()
+
+
+def _have_usual_signals() -> None:
+    """None is blocked, and none ignored but what Python ignores: all it starts inherits that."""
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    kernel.reset_reserved_signals()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _have_usual_priority() -> None:

@@ -54,8 +54,15 @@ class Runtime:
         return os.path.join(self._directory, f"{name}.pid")
 
 
-# Python ignores two of them, the caller any; what is ignored stays so over exec, down to the container.
-_RESET_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+# Python ignores two of them; what is ignored stays so over exec, down to the container.
+_RESET_SIGNALS = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGCHLD,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+)
 
 
 def _spawn(command: list[str], stdio: Sequence[int], environment: dict[str, str]) -> int:
@@ -68,7 +75,6 @@ def _spawn(command: list[str], stdio: Sequence[int], environment: dict[str, str]
             signal.set_wakeup_fd(-1)
             for number in _RESET_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            kernel.reset_reserved_signals()
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.execve(command[0], command, environment)  # noqa: S606  no shell is wanted
         finally:
